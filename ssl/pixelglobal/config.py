@@ -1,0 +1,346 @@
+"""Every setting of the system: frozen, typed, with the paper's sentence beside the paper's number.
+
+A setting has one name: in this file, in a JSON file, on the command line (`pretrain.batch_size=4`) and in the
+resolved `config.json` that is saved beside every run. "Paper" below is Zhang & Zhang, "Pixel-global Self-supervised
+Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks are its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Probability = Field(ge=0.0, le=1.0)
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses names it does not know and suggests the nearest one it does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_names(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            for name in values:
+                if name not in cls.model_fields:
+                    raise ValueError(unknown_name_message(str(name), list(cls.model_fields), cls.__name__))
+        return values
+
+
+def unknown_name_message(name: str, known: Sequence[str], where: str) -> str:
+    """One sentence that names the unknown word, the nearest known one, and all known ones."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return f"unknown setting {name!r} in {where}: {hint}Known settings: {', '.join(known)}"
+
+
+class Prepare(Section):
+    """From NIfTI volumes to Parquet slices."""
+
+    hu_min: float = -1024.0  # paper: "clipped the pixel values to the range of [-1024, +325] of Hounsfield units"
+    hu_max: float = 325.0
+    image_size: int = Field(384, ge=32)  # paper: "center-cropped each slice to the size of 384x384"
+    in_plane_spacing_mm: float | None = Field(None, gt=0)  # None: never resample, as in the paper
+    absent_structures: Literal["not_contoured", "absent"] = "not_contoured"  # what zero voxels in a whole patient mean
+    train_fraction: float = Field(0.4, gt=0, lt=1)  # paper: 40/10/50 cases of the in-house sets
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    split_file: str | None = None  # a JSON of case names, used instead of the fractions
+    split_seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Prepare:
+        if self.hu_min >= self.hu_max:
+            raise ValueError(f"prepare.hu_min={self.hu_min} must be below prepare.hu_max={self.hu_max}")
+        if self.train_fraction + self.validation_fraction >= 1:
+            raise ValueError(
+                f"prepare.train_fraction={self.train_fraction} and prepare.validation_fraction="
+                f"{self.validation_fraction} leave no patients for the test split; make their sum less than 1"
+            )
+        return self
+
+
+class Views(Section):
+    """The augmentations of the paper: "cropping & scaling, rotation, vertical & horizontal flipping, and contrast &
+    gamma adjustment". It gives no ranges; scale, contrast and gamma are those of PGL (Xie et al. 2020)."""
+
+    crop_size: int = Field(224, ge=32)  # paper: "randomly cropped and scaled every input image to 224x224"
+    crop_scale_min: float = Field(1.1, gt=0)  # side of the source window, in units of crop_size
+    crop_scale_max: float = Field(1.4, gt=0)
+    rotation_degrees_max: float = Field(15.0, ge=0, le=180)
+    rotation_probability: float = Field(0.5, ge=0, le=1)
+    flip_horizontal_probability: float = Field(0.5, ge=0, le=1)
+    flip_vertical_probability: float = Field(0.5, ge=0, le=1)
+    contrast_min: float = Field(0.75, gt=0)
+    contrast_max: float = Field(1.25, gt=0)
+    contrast_probability: float = Field(0.5, ge=0, le=1)
+    gamma_min: float = Field(0.7, gt=0)
+    gamma_max: float = Field(1.5, gt=0)
+    gamma_probability: float = Field(0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Views:
+        _require_multiple_of_32("views.crop_size", self.crop_size)
+        for low, high in (("crop_scale_min", "crop_scale_max"), ("contrast_min", "contrast_max"), ("gamma_min", "gamma_max")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"views.{low}={getattr(self, low)} is above views.{high}={getattr(self, high)}")
+        return self
+
+
+class Network(Section):
+    """The encoder-decoder ("ResUnet50") that is pre-trained and then fine-tuned."""
+
+    encoder: str = "resnet50"  # any timm encoder that gives a feature pyramid
+    decoder_widths: tuple[int, ...] = (256, 128, 64, 64, 64)  # channels after each doubling of the resolution
+    dropout_sites: tuple[Literal["bottleneck", "decoder_out"], ...] = ("decoder_out",)
+    dropout_probability: float = Field(0.5, ge=0, lt=1)  # whole channels, as in UA-MT (Yu et al. 2019), cited as [23]
+
+
+class Pretrain(Section):
+    """Self-supervised pre-training. `variant` names the rows of the paper's Figure 4."""
+
+    method: Literal["pixel_global"] = "pixel_global"
+    # Eq. (1): the global loss (Eq. 3) is always there; the three switches below are the paper's ablation.
+    pixel_matching: bool = True  # Eq. (4): GP
+    stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum
+    uncertainty_weighting: bool = True  # Eq. (6): (1 - U)
+    detach_partner: bool = True  # no gradient through the partner's cross-entropy
+    partner: Literal["paired", "independent"] = "paired"  # two slices are each other's x~ | each has an x~ of its own
+    pixel_reduction: Literal["mean", "sum"] = "mean"  # the paper prints a sum; see docs/method.md
+    pixels_per_image: int = Field(0, ge=0)  # 0: every matched pixel
+    symmetric: bool = False  # the paper's equations run in one direction
+    mc_passes: int = Field(20, ge=1)  # paper: "We choose to perform 20 forward passes"
+    uncertainty: Literal["predictive", "expected", "mutual_information"] = "predictive"
+    student_dropout: bool = False
+    global_outputs: int = Field(1024, ge=2)
+    pixel_outputs: int = Field(64, ge=2)
+    head_hidden: int = Field(256, ge=8)
+    head_bottleneck: int = Field(128, ge=4)
+    student_temperature: float = Field(0.1, gt=0)  # DINO
+    teacher_temperature: float = Field(0.04, gt=0)  # DINO
+    collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
+    center_momentum: float = Field(0.9, ge=0, lt=1)
+    ema_convention: Literal["teacher_decay", "literal_eq2"] = "teacher_decay"  # Eq. (2) as printed is the reverse
+    ema_base: float = Field(0.996, ge=0, le=1)  # paper: "cosine schedule from 0.996 to 1"
+    ema_final: float = Field(1.0, ge=0, le=1)
+    optimizer: Literal["lars", "sgd", "adamw"] = "lars"  # paper: "we use a LARS optimizer"
+    learning_rate: float = Field(0.2, gt=0)  # paper: "initial learning rate to 0.2"
+    weight_decay: float = Field(1.5e-6, ge=0)  # BYOL; the paper gives none
+    momentum: float = Field(0.9, ge=0, lt=1)
+    gradient_clip: float = Field(3.0, ge=0)  # DINO; 0 switches it off
+    warmup_epochs: float = Field(2.0, ge=0)  # paper: "warm-up period of 2 epochs"
+    epochs: int = Field(500, ge=1)  # paper: "maximum epoch to 500"
+    steps_per_epoch: int | None = Field(None, ge=1)  # None: one pass over the slices
+    batch_size: int = Field(8, ge=2)  # paper: "batch size to 8"; over all workers together
+    precision: Precision = "bf16"
+    normalization: Literal["dataset", "slice"] = "dataset"  # scope of the paper's "Z-score normalization"
+    log_every_steps: int = Field(10, ge=1)
+    checkpoints_to_keep: int = Field(2, ge=1)
+    mc_chunk_rows: int = Field(1_000_000, ge=1)  # memory bound of the dropout passes; does not change results
+
+    @model_validator(mode="after")
+    def _check(self) -> Pretrain:
+        if self.stabilizer != "off" and not self.pixel_matching:
+            raise ValueError(f"pretrain.stabilizer={self.stabilizer!r} needs pretrain.pixel_matching=true")
+        if self.uncertainty_weighting and not self.pixel_matching:
+            raise ValueError("pretrain.uncertainty_weighting=true needs pretrain.pixel_matching=true")
+        if self.batch_size % 2:
+            raise ValueError(f"pretrain.batch_size={self.batch_size} must be even: slices are drawn as pairs of partners")
+        return self
+
+
+class Finetune(Section):
+    """Supervised training of the encoder-decoder on few labelled patients."""
+
+    transfer: Literal["encoder_decoder", "encoder"] = "encoder_decoder"
+    transfer_from: Literal["student", "teacher"] = "student"
+    patients: int | None = Field(None, ge=1)  # how many labelled training patients; None: all
+    slices: Literal["labelled", "all"] = "labelled"
+    empty_slice_fraction: float = Field(0.1, ge=0, lt=1)  # share of slices without a structure beside the labelled ones
+    optimizer: Literal["adam", "adamw"] = "adam"  # paper: "We used the Adam optimizer"
+    learning_rate: float = Field(1e-3, gt=0)  # paper: "initial learning rate to 0.001"
+    pretrained_learning_rate_factor: float = Field(1.0, gt=0)  # for transferred weights
+    weight_decay: float = Field(0.0, ge=0)
+    polynomial_power: float = Field(0.9, gt=0)  # paper: "a polynomial learning scheduler"; DeepLab's power
+    batch_size: int = Field(8, ge=1)  # paper: "batch size to 8"
+    epochs: int = Field(100, ge=1)  # paper: "maximum epoch to 100"
+    steps_per_epoch: int | None = Field(None, ge=1)
+    patience_epochs: int = Field(20, ge=1)  # paper: "we also applied an early stopping mechanism"; it gives no number
+    validate_every_epochs: int = Field(1, ge=1)
+    dice_weight: float = Field(0.5, ge=0, le=1)  # the rest is cross-entropy
+    scale_min: float = Field(0.9, gt=0)  # zoom of the whole slice; the input stays prepare.image_size
+    scale_max: float = Field(1.1, gt=0)
+    precision: Precision = "bf16"
+
+
+class Evaluate(Section):
+    """Metrics on held-out patients, on the grid of the original scan."""
+
+    split: Literal["validation", "test"] = "test"
+    surface_tolerance_mm: float = Field(3.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+
+
+class Cluster(Section):
+    """Where it runs. Nothing here changes a result beyond floating-point order."""
+
+    pretrain_workers: int = Field(1, ge=0)  # Ray Train workers; 0: the plain loop inside the trial
+    finetune_workers: int = Field(0, ge=0)
+    cpus_per_worker: float = Field(1.0, gt=0)
+    gpus_per_worker: float = Field(0.0, ge=0)
+    data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
+    shuffle_buffer_slices: int = Field(256, ge=2)
+    max_failures: int = Field(3, ge=0)
+    threads_per_worker: int | None = Field(None, ge=1)
+
+
+class Config(Section):
+    """The whole of one run."""
+
+    seed: int = 0
+    prepare: Prepare = Prepare()
+    views: Views = Views()
+    network: Network = Network()
+    pretrain: Pretrain = Pretrain()
+    finetune: Finetune = Finetune()
+    evaluate: Evaluate = Evaluate()
+    cluster: Cluster = Cluster()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        _require_multiple_of_32("prepare.image_size", self.prepare.image_size)
+        return self
+
+
+# The paper's ablation (Figure 4), each one value away from its neighbour. `full` keeps the stabiliser of the config.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "go": {"pixel_matching": False, "stabilizer": "off", "uncertainty_weighting": False},
+    "gp": {"pixel_matching": True, "stabilizer": "off", "uncertainty_weighting": False},
+    "gpc": {"pixel_matching": True, "uncertainty_weighting": False},
+    "full": {"pixel_matching": True, "uncertainty_weighting": True},
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Every number of the paper, Eqs. (5) and (6) as printed.
+    "paper": {
+        "pretrain": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum"},
+    },
+    # An hour on a laptop's CPU.
+    "small": {
+        "prepare": {"image_size": 96},
+        "views": {"crop_size": 64},
+        "network": {"encoder": "resnet18", "decoder_widths": [128, 64, 32, 32, 32]},
+        "pretrain": {
+            "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 16,
+            "epochs": 10, "steps_per_epoch": 80, "warmup_epochs": 1, "mc_passes": 8, "global_outputs": 256,
+            "pixels_per_image": 1024,
+        },
+        "finetune": {"epochs": 20, "steps_per_epoch": 40, "patience_epochs": 10},
+    },
+    # Seconds: for tests, CI and the demo.
+    "smoke": {
+        "prepare": {"image_size": 64},
+        "views": {"crop_size": 32},
+        "network": {"encoder": "resnet10t", "decoder_widths": [48, 32, 24, 16, 16]},
+        "pretrain": {
+            "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 8,
+            "epochs": 2, "steps_per_epoch": 20, "warmup_epochs": 0.5, "mc_passes": 4, "global_outputs": 64,
+            "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32, "pixels_per_image": 256,
+        },
+        "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6},
+    },
+}  # fmt: skip
+
+
+def _require_multiple_of_32(name: str, value: int) -> None:
+    if value % 32:
+        lower = max(32, value // 32 * 32)
+        raise ValueError(
+            f"{name}={value}: the encoder halves the image five times, so it must be a multiple of 32; "
+            f"try {lower} or {lower + 32}"
+        )
+
+
+def resolve(preset: str = "paper", overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
+    """The config that a preset and overrides describe.
+
+    overrides: `["pretrain.batch_size=4", "seed=1"]` from the command line (values are read as JSON, else as text),
+    or the same as a nested dictionary. Raises ValueError that names the key, what was seen and what is known.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    values: dict[str, Any] = json.loads(json.dumps(PRESETS[preset]))
+    if isinstance(overrides, Mapping):
+        _merge(values, overrides)
+    else:
+        for override in overrides:
+            _merge(values, parse_override(override))
+    return from_dict(values)
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`"a.b=1"` as `{"a": {"b": 1}}`."""
+    key, separator, raw = text.partition("=")
+    if not separator or not key.strip():
+        raise ValueError(f"cannot read {text!r}: write settings as section.name=value, for example pretrain.batch_size=4")
+    try:
+        value = json.loads(raw)
+    except json.JSONDecodeError:
+        value = raw
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return value
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """A config from nested dictionaries; a pydantic error becomes one readable ValueError."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(_readable(problem) for problem in error.errors())) from None
+
+
+def with_settings(config: Config, **sections: Mapping[str, Any]) -> Config:
+    """A copy with some settings changed and everything checked again: `with_settings(c, pretrain={"epochs": 3})`."""
+    values = config.model_dump(mode="json")
+    _merge(values, sections)
+    return from_dict(values)
+
+
+def variant(config: Config, name: str) -> Config:
+    """The config of one row of the ablation: go, gp, gpc or full."""
+    if name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
+    return with_settings(config, pretrain=VARIANTS[name])
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the resolved config as JSON."""
+    path.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+
+
+def load(path: Path) -> Config:
+    """Read a config that `save` wrote."""
+    return from_dict(json.loads(path.read_text()))
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _readable(problem: Any) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "value_error":
+        return message
+    return f"{where}={problem['input']!r}: {message}"

@@ -1,0 +1,123 @@
+"""The paper's Eqs. (3) to (6), and the losses of fine-tuning. Pure functions of tensors.
+
+Shape letters: B images, M matched pixel pairs of the whole batch, K outputs of a head, C classes with background.
+`image_M` names the image of each pair. Softmax, logarithms and sums are in fp32 whatever the precision of the inputs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def targets(teacher_logits: Tensor, center: Tensor, temperature: float) -> Tensor:
+    """The teacher's softmax [..., K], centred and sharpened as in DINO; the y'_t, z'_t of the paper."""
+    return F.softmax((teacher_logits.float() - center) / temperature, dim=-1)
+
+
+def disagreement(target: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy [...] of the student against the teacher's target [..., K], in nats.
+
+    Eq. (3) of one image when given global vectors; the summand of Eq. (4) when given matched pixels.
+    """
+    return -(target * F.log_softmax(student_logits.float() / temperature, dim=-1)).sum(-1)
+
+
+def global_loss(target_BK: Tensor, student_logits_BK: Tensor, temperature: float) -> Tensor:
+    """Eq. (3), averaged over images."""
+    return disagreement(target_BK, student_logits_BK, temperature).mean()
+
+
+def stabilise(disagreement_M: Tensor, partner_M: Tensor, form: str) -> Tensor:
+    """What is left of each pair's disagreement when the partner's is taken away.
+
+    abs_pixel: |a - b|, Eq. (6) as printed; it is zero for any constant network.
+    hinge: max(0, a - b), which never rewards disagreeing as much as the partner does.
+    off: a, Eq. (4).
+    """
+    if form == "off":
+        return disagreement_M
+    difference = disagreement_M - partner_M
+    if form == "abs_pixel":
+        return difference.abs()
+    if form == "hinge":
+        return difference.clamp_min(0)
+    raise ValueError(f"stabilizer={form!r} has no value per pixel: expected off, abs_pixel or hinge")
+
+
+def per_image(values_M: Tensor, image_M: Tensor, n_images: int) -> tuple[Tensor, Tensor]:
+    """Sum of values and number of pairs of each image: two tensors [B]."""
+    zeros = torch.zeros(n_images, device=values_M.device, dtype=values_M.dtype)
+    return zeros.index_add(0, image_M, values_M), zeros.index_add(0, image_M, torch.ones_like(values_M))
+
+
+def local_loss(
+    disagreement_M: Tensor,
+    partner_M: Tensor | None,
+    certainty_M: Tensor | None,
+    image_M: Tensor,
+    n_images: int,
+    *,
+    stabilizer: str,
+    reduction: str,
+) -> Tensor:
+    """Eqs. (4), (5) and (6) in one place; a scalar.
+
+    partner_M: the same pairs' disagreement in the partner image x~ (None with stabilizer="off").
+    certainty_M: 1 - U of Eq. (6), or None for no weighting.
+    stabilizer: "off" Eq. (4); "abs_image" Eq. (5), one absolute value around an image's sum; "abs_pixel" Eq. (6);
+        "hinge", which has no trivial minimum.
+    reduction: "sum" over an image's pairs as printed, or their "mean". Images are averaged; those without a
+        matched pair count in neither. The loss of a batch without any pair is 0.
+    """
+    if stabilizer == "abs_image":
+        assert partner_M is not None
+        values_M = disagreement_M - partner_M
+    else:
+        values_M = stabilise(disagreement_M, disagreement_M if partner_M is None else partner_M, stabilizer)
+    if certainty_M is not None:
+        values_M = certainty_M * values_M
+    total_B, count_B = per_image(values_M, image_M, n_images)
+    if stabilizer == "abs_image":
+        total_B = total_B.abs()
+    if reduction == "mean":
+        total_B = total_B / count_B.clamp_min(1)
+    elif reduction != "sum":
+        raise ValueError(f"pixel_reduction={reduction!r}: expected mean or sum")
+    return total_B.sum() / (count_B > 0).sum().clamp_min(1)
+
+
+def marginal_log_probabilities(logits: Tensor, contoured_BC: Tensor) -> Tensor:
+    """Log-softmax [B, C, H, W] in which "background" means background or a structure nobody contoured in this patient.
+
+    A structure that was not contoured may be anywhere in what the label calls background, so its probability is
+    counted there and its own entry becomes -inf. contoured_BC: bool, column 0 (background) is ignored.
+    """
+    log_p = F.log_softmax(logits.float(), dim=1)
+    hidden = ~contoured_BC.clone()
+    hidden[:, 0] = False
+    hidden = hidden[:, :, None, None]
+    in_background = hidden.clone()
+    in_background[:, 0] = True
+    background = log_p.masked_fill(~in_background, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([background, log_p[:, 1:].masked_fill(hidden[:, 1:], -torch.inf)], 1)
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, contoured_BC: Tensor, dice_weight: float) -> Tensor:
+    """dice_weight x soft Dice loss + (1 - dice_weight) x cross-entropy; a scalar.
+
+    logits [B, C, H, W], labels [B, H, W] integers, contoured_BC bool [B, C]. The Dice is over the batch, per
+    structure, without background and without images in which the structure was not contoured.
+    """
+    log_p = marginal_log_probabilities(logits, contoured_BC)
+    cross_entropy = -log_p.gather(1, labels.long().unsqueeze(1)).mean()
+    probability = log_p[:, 1:].exp()
+    reference = F.one_hot(labels.long(), logits.shape[1]).permute(0, 3, 1, 2)[:, 1:].to(probability.dtype)
+    seen = contoured_BC[:, 1:, None, None].to(probability.dtype)
+    overlap_C = (probability * reference * seen).sum((0, 2, 3))
+    size_C = ((probability + reference) * seen).sum((0, 2, 3))
+    dice_C = (2 * overlap_C + 1e-5) / (size_C + 1e-5)
+    used_C = contoured_BC[:, 1:].any(0).to(dice_C.dtype)
+    dice_loss = ((1 - dice_C) * used_C).sum() / used_C.sum().clamp_min(1)
+    return dice_weight * dice_loss + (1 - dice_weight) * cross_entropy
