@@ -16,7 +16,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Probability = Field(ge=0.0, le=1.0)
 
 
 class Section(BaseModel):
@@ -39,6 +38,15 @@ def unknown_name_message(name: str, known: Sequence[str], where: str) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"unknown setting {name!r} in {where}: {hint}Known settings: {', '.join(known)}"
+
+
+def _require_multiple_of_32(name: str, value: int) -> None:
+    if value % 32:
+        lower = max(32, value // 32 * 32)
+        raise ValueError(
+            f"{name}={value}: the encoder halves the image five times, so it must be a multiple of 32; "
+            f"try {lower} or {lower + 32}"
+        )
 
 
 class Prepare(Section):
@@ -256,15 +264,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6},
     },
 }  # fmt: skip
-
-
-def _require_multiple_of_32(name: str, value: int) -> None:
-    if value % 32:
-        lower = max(32, value // 32 * 32)
-        raise ValueError(
-            f"{name}={value}: the encoder halves the image five times, so it must be a multiple of 32; "
-            f"try {lower} or {lower + 32}"
-        )
 
 
 def resolve(preset: str = "paper", overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
