@@ -95,9 +95,10 @@ class Views(Section):
     @model_validator(mode="after")
     def _check(self) -> Views:
         _require_multiple_of_32("views.crop_size", self.crop_size)
-        for low, high in (("crop_scale_min", "crop_scale_max"), ("contrast_min", "contrast_max"), ("gamma_min", "gamma_max")):
-            if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"views.{low}={getattr(self, low)} is above views.{high}={getattr(self, high)}")
+        for name in ("crop_scale", "contrast", "gamma"):
+            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            if low > high:
+                raise ValueError(f"views.{name}_min={low} is above views.{name}_max={high}")
         return self
 
 
@@ -150,7 +151,6 @@ class Pretrain(Section):
     normalization: Literal["dataset", "slice"] = "dataset"  # scope of the paper's "Z-score normalization"
     log_every_steps: int = Field(10, ge=1)
     checkpoints_to_keep: int = Field(2, ge=1)
-    mc_chunk_rows: int = Field(1_000_000, ge=1)  # memory bound of the dropout passes; does not change results
 
     @model_validator(mode="after")
     def _check(self) -> Pretrain:
@@ -159,7 +159,7 @@ class Pretrain(Section):
         if self.uncertainty_weighting and not self.pixel_matching:
             raise ValueError("pretrain.uncertainty_weighting=true needs pretrain.pixel_matching=true")
         if self.batch_size % 2:
-            raise ValueError(f"pretrain.batch_size={self.batch_size} must be even: slices are drawn as pairs of partners")
+            raise ValueError(f"pretrain.batch_size={self.batch_size} must be even: slices come as pairs of partners")
         return self
 
 
@@ -247,9 +247,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pretrain": {
             "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 16,
             "epochs": 10, "steps_per_epoch": 80, "warmup_epochs": 1, "mc_passes": 8, "global_outputs": 256,
-            "pixels_per_image": 1024,
+            "pixels_per_image": 1024, "precision": "fp32",
         },
-        "finetune": {"epochs": 20, "steps_per_epoch": 40, "patience_epochs": 10},
+        "finetune": {"epochs": 20, "steps_per_epoch": 40, "patience_epochs": 10, "precision": "fp32"},
     },
     # Seconds: for tests, CI and the demo.
     "smoke": {
@@ -259,9 +259,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pretrain": {
             "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 8,
             "epochs": 2, "steps_per_epoch": 20, "warmup_epochs": 0.5, "mc_passes": 4, "global_outputs": 64,
-            "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32, "pixels_per_image": 256,
+            "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32, "pixels_per_image": 256, "precision": "fp32",
         },
-        "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6},
+        "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6, "precision": "fp32"},
     },
 }  # fmt: skip
 
@@ -287,7 +287,7 @@ def parse_override(text: str) -> dict[str, Any]:
     """`"a.b=1"` as `{"a": {"b": 1}}`."""
     key, separator, raw = text.partition("=")
     if not separator or not key.strip():
-        raise ValueError(f"cannot read {text!r}: write settings as section.name=value, for example pretrain.batch_size=4")
+        raise ValueError(f"cannot read {text!r}: write section.name=value, for example pretrain.batch_size=4")
     try:
         value = json.loads(raw)
     except json.JSONDecodeError:

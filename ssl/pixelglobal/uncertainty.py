@@ -32,10 +32,10 @@ def monte_carlo_uncertainty(one_pass: Callable[[], Tensor], passes: int, kind: s
             mean_probability += (probability - mean_probability) / (done + 1)
             mean_entropy += (entropy(probability) - mean_entropy) / (done + 1)
         of_mean = entropy(mean_probability)
-        value = {"predictive": of_mean, "expected": mean_entropy, "mutual_information": of_mean - mean_entropy}.get(kind)
-        if value is None:
-            raise ValueError(f"uncertainty={kind!r}: expected predictive, expected or mutual_information")
-        return (value / math.log(mean_probability.shape[-1])).clamp(0, 1)
+        kinds = {"predictive": of_mean, "expected": mean_entropy, "mutual_information": of_mean - mean_entropy}
+        if kind not in kinds:
+            raise ValueError(f"uncertainty={kind!r}: expected one of {', '.join(kinds)}")
+        return (kinds[kind] / math.log(mean_probability.shape[-1])).clamp(0, 1)
 
 
 def channel_mask(n_images: int, channels: int, probability: float, like: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,133 @@
+"""Weights on disk: tensors in safetensors, everything else in JSON, nothing that runs code when it is read.
+
+Two artefacts: a *training state* (everything that resuming needs, one folder per epoch) and a *model* (named weights
+with the facts a user of them must know: network, normalisation, structures, method, citation).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+LEAST_MATCHED = 0.9  # share of a part's tensors that must be found before transferred weights are trusted
+
+
+def _write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str) -> None:
+    """Write NAME.safetensors and NAME.json into a folder that appears complete or not at all."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file({key: value.detach().contiguous().cpu().clone() for key, value in tensors.items()},
+              partial / f"{name}.safetensors")  # fmt: skip
+    (partial / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def save_training_state(
+    folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, facts: Mapping[str, Any]
+) -> Path:
+    """Everything that an exact resume needs: modules with their buffers, optimiser, counters (`facts`, JSON values)."""
+    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    state = optimizer.state_dict()
+    plain: dict[str, dict[str, Any]] = {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{key}"] = value
+            else:
+                plain.setdefault(str(index), {})[key] = value
+    _write_folder(
+        folder, tensors, {**facts, "optimizer": {"groups": state["param_groups"], "plain": plain}}, "state"
+    )
+    return folder
+
+
+def load_training_state(
+    folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Restore what `save_training_state` wrote, in place; returns its facts."""
+    facts = json.loads((folder / "state.json").read_text())
+    tensors = load_file(folder / "state.safetensors")
+    for name, module in modules.items():
+        prefix = f"{name}/"
+        module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+    saved = facts.pop("optimizer")
+    state: dict[int, dict[str, Any]] = {int(i): dict(entries) for i, entries in saved["plain"].items()}
+    for key, value in tensors.items():
+        if key.startswith("optimizer/"):
+            _, index, entry = key.split("/")
+            state.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
+    return facts
+
+
+def save_model(folder: Path, modules: Mapping[str, nn.Module], facts: Mapping[str, Any]) -> Path:
+    """Weights for users: keys are `<module name>.<its own key>`; `facts` go to model.json."""
+    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    _write_folder(folder, tensors, facts, "model")
+    return folder
+
+
+def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a model folder; a clear error when it is none."""
+    weights, facts = folder / "model.safetensors", folder / "model.json"
+    for path in (weights, facts):
+        if not path.is_file():
+            raise ValueError(
+                f"{folder} holds no model: {path.name} is missing. Expected the `model` folder that "
+                "`pixelglobal pretrain` or `pixelglobal finetune` wrote (model.safetensors and model.json)"
+            )
+    try:
+        return load_file(weights), json.loads(facts.read_text())
+    except Exception as error:
+        raise ValueError(f"cannot read the model in {folder}: {error}; copy it again or train it again") from error
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """How much of a network came from a file."""
+
+    matched: int
+    total: int
+    unmatched: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.matched} of {self.total} tensors transferred"
+
+
+def transfer(folder: Path, source: str, parts: Mapping[str, nn.Module]) -> TransferReport:
+    """Copy weights and buffers of `source` ("student" or "teacher") into parts, such as {"encoder": ..., "decoder": ...}.
+
+    Raises ValueError when less than 90 % of the tensors are found with the same shape: the file is of another network.
+    """
+    tensors, facts = read_model(folder)
+    matched, unmatched = 0, []
+    for part, module in parts.items():
+        state = module.state_dict()
+        found = {
+            key: tensors[f"{source}.{part}.{key}"]
+            for key, own in state.items()
+            if tuple(tensors.get(f"{source}.{part}.{key}", torch.empty(0, 0)).shape) == tuple(own.shape)
+        }
+        unmatched += [f"{part}.{key}" for key in state if key not in found]
+        matched += len(found)
+        module.load_state_dict(found, strict=False)
+    report = TransferReport(matched, matched + len(unmatched), tuple(unmatched))
+    if matched < LEAST_MATCHED * report.total:
+        raise ValueError(
+            f"{folder}: only {report}; at least {LEAST_MATCHED:.0%} are expected. The file holds "
+            f"{facts.get('network', {}).get('encoder', 'an unknown network')!r} with decoder widths "
+            f"{facts.get('network', {}).get('decoder_widths')}; first tensors without a match: "
+            f"{', '.join(unmatched[:3])}. Use the same network settings as in pre-training"
+        )
+    return report

@@ -1,0 +1,301 @@
+"""Supervised fine-tuning of the encoder-decoder on few labelled patients, with early stopping on validation Dice.
+
+Labelled sets are small, so their slices are held in memory; each step's slices and augmentation are a function of
+(seed, step, worker), so a resumed run equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pixelglobal import __version__
+from pixelglobal.checkpoints import (
+    load_training_state,
+    read_model,
+    save_model,
+    save_training_state,
+    transfer,
+)
+from pixelglobal.config import Config
+from pixelglobal.config import save as save_config
+from pixelglobal.losses import segmentation_loss
+from pixelglobal.networks import ResUNet, Segmenter, seeded
+from pixelglobal.optim import polynomial, set_learning_rate
+from pixelglobal.runs import Run, append_metrics, autocast, place
+from pixelglobal.seeds import derive, generator
+from pixelglobal.slices import SliceBatch, Store
+from pixelglobal.views import HuScale, draw_whole_slices, mirror_labels, normalize, render, render_labels
+
+
+def finetune(
+    config: Config,
+    store: Store,
+    run: Run,
+    device: torch.device,
+    *,
+    pretrained: Path | None,
+    train_cases: Sequence[str],
+    validation_cases: Sequence[str],
+) -> Path:
+    """Fine-tune from a pre-trained model folder, or from random weights (None); returns the folder of the best model.
+
+    The best epoch by mean validation Dice (3-D, per patient, over contoured structures) is what is returned.
+    """
+    settings = config.finetune
+    scale, seen = _scale_and_history(config, store, pretrained)
+    model, optimizer, transferred = _build(config, store, pretrained, device)
+    training = training_slices(config, store, train_cases)
+    validation = {case: store.read_case(case) for case in validation_cases}
+    share = max(1, settings.batch_size // run.world_size)
+    steps_per_epoch = settings.steps_per_epoch or max(1, len(training) // settings.batch_size)
+    swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
+    progress = {"epoch": -1, "best_dice": -1.0, "best_epoch": -1}
+    if (checkpoint := run.latest_checkpoint()) is not None:
+        progress = load_training_state(checkpoint, {"model": model}, optimizer)
+    trained: nn.Module = DistributedDataParallel(model) if run.world_size > 1 else model
+    if run.rank == 0:
+        save_config(config, run.folder / "config.json")
+    facts = {
+        "kind": "segmenter",
+        "pixelglobal_version": __version__,
+        "network": config.network.model_dump(mode="json"),
+        "finetune": settings.model_dump(mode="json"),
+        "seed": config.seed,
+        "structures": list(store.structures),
+        "scale": vars(scale),
+        "transfer": transferred,
+        "cases_seen": {**seen, **_hashes(store, [*train_cases, *validation_cases])},
+    }
+    for epoch in range(progress["epoch"] + 1, settings.epochs):
+        if epoch - progress["best_epoch"] > settings.patience_epochs and progress["best_epoch"] >= 0:
+            break
+        began, losses = time.perf_counter(), []
+        model.train()
+        for i in range(steps_per_epoch):
+            step = epoch * steps_per_epoch + i
+            total = settings.epochs * steps_per_epoch
+            set_learning_rate(
+                optimizer,
+                polynomial(step, start=settings.learning_rate, power=settings.polynomial_power, total_steps=total),
+            )
+            batch = _draw(training, config.seed, step, share, run).to(device)
+            losses.append(_step(config, trained, optimizer, batch, scale, swap, step, run.rank))
+        mean_loss = _finite_mean(losses, epoch)
+        line: dict[str, Any] = {
+            "stage": "finetune",
+            "epoch": epoch,
+            "step": (epoch + 1) * steps_per_epoch,
+            "steps_total": settings.epochs * steps_per_epoch,
+            "loss": round(mean_loss, 6),
+            "seconds": round(time.perf_counter() - began, 3),
+        }
+        progress["epoch"] = epoch
+        if (epoch + 1) % settings.validate_every_epochs == 0 or epoch + 1 == settings.epochs:
+            line["validation_dice"] = round(validation_dice(model, validation, scale, config, device), 6)
+            if line["validation_dice"] > progress["best_dice"]:
+                progress |= {"best_dice": line["validation_dice"], "best_epoch": epoch}
+                if run.rank == 0:
+                    save_model(run.folder / "model", {"segmenter": model}, {**facts, **progress})
+        if run.rank == 0:
+            append_metrics(run.folder, line)
+        _report_epoch(run, model, optimizer, progress, line)
+    return run.folder / "model"
+
+
+def choose_patients(store: Store, count: int | None, seed: int) -> list[str]:
+    """Cases of the first `count` training patients in an order that depends on the seed alone.
+
+    Subsets are nested: the patients of a smaller count are among those of a larger one, the same for every method.
+    """
+    patient_of = dict(zip(store.cases["case"], store.cases["patient"], strict=True))
+    patients = sorted({patient_of[case] for case in store.splits.train})
+    if count is not None and count > len(patients):
+        raise ValueError(
+            f"finetune.patients={count}, but the training split of {store.root} has {len(patients)} patients; "
+            "ask for fewer or prepare the cohort with a larger prepare.train_fraction"
+        )
+    order = np.random.default_rng(derive(seed, "labelled patients")).permutation(len(patients))
+    chosen = {patients[i] for i in order[: count or len(patients)]}
+    return [case for case in store.splits.train if patient_of[case] in chosen]
+
+
+def training_slices(config: Config, store: Store, cases: Sequence[str]) -> SliceBatch:
+    """The slices that fine-tuning draws from: those with a structure and a share of empty ones, or all."""
+    if not cases:
+        raise ValueError(f"no training cases to fine-tune on in {store.root}; its splits.json has an empty train list")
+    parts = []
+    for case in cases:
+        whole = store.read_case(case)
+        if config.finetune.slices == "labelled":
+            labelled = whole.label.flatten(1).any(1)
+            empty = (~labelled).nonzero().squeeze(1)
+            share = config.finetune.empty_slice_fraction
+            count = min(len(empty), round(int(labelled.sum()) * share / (1 - share)))
+            chance = generator(config.seed, "empty slices", case)
+            chosen = empty[torch.randperm(len(empty), generator=chance)[:count]]
+            whole = whole.select(torch.cat([labelled.nonzero().squeeze(1), chosen]).sort().values)
+        parts.append(whole)
+    return SliceBatch.concatenate(parts)
+
+
+def validation_dice(
+    model: nn.Module, validation: dict[str, SliceBatch], scale: HuScale, config: Config, device: torch.device
+) -> float:
+    """Mean 3-D Dice over patients and contoured structures on the stored grid; structures absent in both are skipped."""
+    values = []
+    for batch in validation.values():
+        predicted = predict_labels(model, batch.image_hu, scale, config, device)
+        for c in range(1, batch.contoured.shape[1]):
+            if not batch.contoured[0, c]:
+                continue
+            p, r = predicted == c, batch.label == c
+            size = int(p.sum()) + int(r.sum())
+            if size:
+                values.append(2 * int((p & r).sum()) / size)
+    return float(np.mean(values)) if values else 0.0
+
+
+@torch.no_grad()
+def predict_labels(
+    model: nn.Module, images_hu: Tensor, scale: HuScale, config: Config, device: torch.device
+) -> Tensor:
+    """Label maps uint8 [N, H, W] on the CPU of stored slices int16 [N, H, W]."""
+    model.eval()
+    labels = []
+    for images in images_hu.split(config.evaluate.batch_size):
+        x = normalize(images.to(device).float().unsqueeze(1), scale)
+        with autocast(device, config.finetune.precision):
+            scores = model(x.contiguous(memory_format=torch.channels_last))
+        labels.append(scores.argmax(1).to(torch.uint8).cpu())
+    return torch.cat(labels)
+
+
+def _scale_and_history(config: Config, store: Store, pretrained: Path | None) -> tuple[HuScale, dict[str, str]]:
+    """The intensity scale that the weights were trained with, and the scans they have already seen."""
+    if pretrained is None:
+        facts = store.normalization(store.splits.train)
+        scope = config.pretrain.normalization
+        return HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, scope), {}
+    saved = read_model(pretrained)[1]
+    if saved.get("kind") != "pretrained":
+        raise ValueError(f"{pretrained} holds a {saved.get('kind')!r} model; fine-tuning starts from a pretrained one")
+    scale = HuScale(**saved["scale"])
+    if (scale.hu_min, scale.hu_max) != (store.hu_min, store.hu_max):
+        raise ValueError(
+            f"{pretrained} was trained on HU clipped to [{scale.hu_min}, {scale.hu_max}], but {store.root} is clipped "
+            f"to [{store.hu_min}, {store.hu_max}]; prepare the cohort again with the range of the weights"
+        )
+    return scale, dict(saved["cases_seen"])
+
+
+def _build(
+    config: Config, store: Store, pretrained: Path | None, device: torch.device
+) -> tuple[Segmenter, torch.optim.Optimizer, str]:
+    settings = config.finetune
+    model = seeded(
+        lambda: Segmenter(ResUNet(config.network), len(store.structures) + 1), derive(config.seed, "segmenter weights")
+    )
+    copied: dict[str, nn.Module] = {}
+    report = "random initialisation"
+    if pretrained is not None:
+        copied = {"encoder": model.backbone.encoder}
+        if settings.transfer == "encoder_decoder":
+            copied["decoder"] = model.backbone.decoder
+        report = str(transfer(pretrained, settings.transfer_from, copied))
+    place(model, device)
+    old = {id(p) for module in copied.values() for p in module.parameters()}
+    groups = [
+        {"params": [p for p in model.parameters() if id(p) in old], "factor": settings.pretrained_learning_rate_factor},
+        {"params": [p for p in model.parameters() if id(p) not in old], "factor": 1.0},
+    ]
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    optimizer = kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True)
+    return model, optimizer, report
+
+
+def _draw(training: SliceBatch, seed: int, step: int, share: int, run: Run) -> SliceBatch:
+    """This worker's slices of a step: consecutive places in an endless chain of seeded permutations."""
+    n, first = len(training), (step * run.world_size + run.rank) * share
+    index = []
+    for place_in_chain in range(first, first + share):
+        round_, offset = divmod(place_in_chain, n)
+        index.append(np.random.default_rng(derive(seed, "order", round_)).permutation(n)[offset])
+    return training.select(torch.tensor(np.array(index)))
+
+
+def _step(
+    config: Config,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: SliceBatch,
+    scale: HuScale,
+    swap: Tensor,
+    step: int,
+    rank: int,
+) -> Tensor:
+    """One optimiser step; returns the loss, still on the device."""
+    settings, device, side = config.finetune, batch.image_hu.device, batch.image_hu.shape[-1]
+    chance = generator(config.seed, "fine-tuning views", step, rank)
+    zoom = (settings.scale_min, settings.scale_max)
+    draw = draw_whole_slices(len(batch), config.views, side, zoom, chance).to(device)
+    images = render(batch.image_hu, draw, side, scale).contiguous(memory_format=torch.channels_last)
+    labels = render_labels(batch.label, draw, side, swap)
+    # In a mirrored slice the left structure takes the right one's name, and with it its being contoured or not.
+    contoured = torch.where(draw.flip_horizontal[:, None], batch.contoured[:, swap], batch.contoured)
+    with autocast(device, settings.precision):
+        scores = model(images)
+    loss = segmentation_loss(scores, labels, contoured, settings.dice_weight)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def _finite_mean(losses: list[Tensor], epoch: int) -> float:
+    values = torch.stack(losses).cpu()
+    if not torch.isfinite(values).all():
+        bad = int((~torch.isfinite(values)).nonzero()[0])
+        raise RuntimeError(
+            f"the fine-tuning loss is not finite in epoch {epoch}, step {bad} of the epoch ({values[bad]}); the best "
+            "model so far is intact. Lower finetune.learning_rate or use finetune.precision=fp32, then run again"
+        )
+    return float(values.mean())
+
+
+def _report_epoch(
+    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any], line: dict[str, Any]
+) -> None:
+    if run.rank != 0:
+        run.report(line, None)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        run.report(line, save_training_state(Path(scratch) / "state", {"model": model}, optimizer, progress))
+
+
+def _hashes(store: Store, cases: Sequence[str]) -> dict[str, str]:
+    rows = store.cases[store.cases["case"].isin(list(cases))]
+    return dict(zip(rows["case"], rows["sha256"], strict=True))
+
+
+def load_segmenter(folder: Path, device: torch.device) -> tuple[Segmenter, HuScale, dict[str, Any]]:
+    """A fine-tuned model with its intensity scale and facts, ready for `predict_labels`."""
+    tensors, facts = read_model(folder)
+    if facts.get("kind") != "segmenter":
+        raise ValueError(
+            f"{folder} holds a {facts.get('kind')!r} model; segmentation needs the model folder of a fine-tuning"
+        )
+    config = Config.model_validate({"network": facts["network"]})
+    model = Segmenter(ResUNet(config.network), len(facts["structures"]) + 1)
+    model.load_state_dict({key.removeprefix("segmenter."): value for key, value in tensors.items()})
+    place(model, device)
+    return model, HuScale(**facts["scale"]), json.loads(json.dumps(facts))

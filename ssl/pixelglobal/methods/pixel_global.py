@@ -1,0 +1,234 @@
+"""The method of the paper: global agreement, pixel agreement, context stabiliser, uncertainty weighting.
+
+GO, GP, GPC and full are values of the config (`config.VARIANTS`), not classes. One step:
+
+    view 1 -> student -> z' (global logits), y' (logits of matched pixels)
+    view 2 -> teacher -> the same, without gradient; then its pixels again, mc_passes times under dropout
+    loss = Eq. (3) + one of Eqs. (4), (5), (6)
+
+Dropout passes repeat only what lies after the first place that drops: with the default site they cost a few small
+matrix products on the matched pixels, not a pass of the network.
+
+Shape letters: N slices, S side of a view, M matched pixel pairs, K outputs of a head.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pixelglobal.config import Network, Pretrain
+from pixelglobal.losses import disagreement, global_loss, local_loss, targets
+from pixelglobal.networks import ProjectionHead, ResUNet, frozen_batch_norm_buffers, pixels_of
+from pixelglobal.optim import ema_keep, follow
+from pixelglobal.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
+from pixelglobal.views import ViewPair
+
+
+class Branch(nn.Module):
+    """Backbone and both heads: what the student and the teacher each have one of."""
+
+    def __init__(self, network: Network, config: Pretrain) -> None:
+        super().__init__()
+        backbone = ResUNet(network)
+        bn_logits = config.collapse_guard in ("bn_logits", "both")
+        sizes = {"hidden": config.head_hidden, "bottleneck": config.head_bottleneck, "bn_logits": bn_logits}
+        self.backbone = backbone
+        self.global_head = ProjectionHead(
+            backbone.vector_channels, outputs=config.global_outputs, hidden_layers=2, **sizes
+        )
+        self.pixel_head = (
+            ProjectionHead(backbone.pixel_channels, outputs=config.pixel_outputs, hidden_layers=1, **sizes)
+            if config.pixel_matching
+            else None
+        )
+
+    def forward(
+        self, view: Tensor, image_M: Tensor, pixel_M: Tensor, masks: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None, list[Tensor], Tensor | None]:
+        """Global logits [N, K], pixel logits [M, K], the encoder's maps, and pixel features [M, C] before dropout.
+
+        masks: dropout masks [N, channels] of sites, see `Dropout`; none means no dropout.
+        """
+        features = self.backbone.encode(view)
+        z = self.global_head(features[-1].mean((2, 3)))
+        if self.pixel_head is None or not len(image_M):
+            return z, None, features, None
+        y_M = self.decode_pixels(features, image_M, pixel_M, masks)
+        return z, self.project_pixels(y_M, image_M, masks), features, y_M
+
+    def decode_pixels(
+        self, features: list[Tensor], image_M: Tensor, pixel_M: Tensor, masks: dict[str, Tensor] | None
+    ) -> Tensor:
+        """Pixel features [M, C] of the encoder's maps."""
+        if masks and "bottleneck" in masks:
+            features = [*features[:-1], features[-1] * masks["bottleneck"][:, :, None, None].to(features[-1].dtype)]
+        return pixels_of(self.backbone.decoder(features), image_M, pixel_M)
+
+    def project_pixels(self, y_M: Tensor, image_M: Tensor, masks: dict[str, Tensor] | None) -> Tensor:
+        """Pixel logits [M, K] of pixel features [M, C]."""
+        assert self.pixel_head is not None
+        if masks and "decoder_out" in masks:
+            y_M = y_M * masks["decoder_out"].to(y_M.dtype)[image_M]
+        return self.pixel_head(y_M)
+
+    def dropout_masks(self, n: int, network: Network, like: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """One draw of the masks of every dropout site for n images."""
+        channels = {"bottleneck": self.backbone.vector_channels, "decoder_out": self.backbone.pixel_channels}
+        return {
+            site: channel_mask(n, channels[site], network.dropout_probability, like, generator)
+            for site in network.dropout_sites
+        }
+
+
+class PixelGlobal(nn.Module):
+    """Student, teacher and their losses. `losses(pair, generator)` gives named scalars; "loss" is their sum, Eq. (1)."""
+
+    center_global: Tensor
+    center_pixel: Tensor
+    _student_forward: nn.Module
+
+    def __init__(self, network: Network, config: Pretrain) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.student = Branch(network, config)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)  # "the initial weights" are the same
+        self.register_buffer("center_global", torch.zeros(config.global_outputs))
+        self.register_buffer("center_pixel", torch.zeros(config.pixel_outputs))
+        self.__dict__["_student_forward"] = self.student  # not a submodule: its weights are saved once
+
+    def distribute(self) -> None:
+        """Average the student's gradients over the workers of torch.distributed."""
+        # GO leaves the decoder without gradients, and so does a batch in which no pixel has a twin.
+        wrapped = DistributedDataParallel(self.student, find_unused_parameters=True, broadcast_buffers=False)
+        self.__dict__["_student_forward"] = wrapped
+
+    def trainable(self) -> nn.Module:
+        """What the optimiser sees."""
+        return self.student
+
+    def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named scalars of one batch: "loss" carries the gradient, the others are for the log."""
+        terms = self._one_direction(pair.view_1, pair.view_2, pair, pair.pixel_1_M, pair.pixel_2_M, generator)
+        if self.config.symmetric:
+            back = self._one_direction(pair.view_2, pair.view_1, pair, pair.pixel_2_M, pair.pixel_1_M, generator)
+            terms = {name: (terms[name] + back[name]) / 2 for name in terms}
+        return terms
+
+    def _one_direction(
+        self,
+        view_s: Tensor,
+        view_t: Tensor,
+        pair: ViewPair,
+        pixel_s: Tensor,
+        pixel_t: Tensor,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        config, n = self.config, len(view_s)
+        own = n if config.partner == "paired" else n // 2  # images whose loss counts; the rest are only partners
+        with torch.no_grad():
+            z_t, y_t, features_t, y_features_t = self.teacher(view_t, pair.image_M, pixel_t)
+        masks = None
+        if config.student_dropout:
+            masks = self.student.dropout_masks(n, self.network, view_s, generator)
+        z_s, y_s, _, _ = self._student_forward(view_s, pair.image_M, pixel_s, masks)
+
+        target_z = targets(z_t, self.center_global, config.teacher_temperature)
+        terms = {"loss_global": global_loss(target_z[:own], z_s[:own], config.student_temperature)}
+        self._describe(terms, "global", target_z[:own])
+        self._move_center(self.center_global, z_t[:own])
+        if y_s is not None and y_t is not None:
+            target_y = targets(y_t, self.center_pixel, config.teacher_temperature)
+            uncertainty_M = None
+            if config.uncertainty_weighting:
+                uncertainty_M = self._uncertainty(features_t, y_features_t, pair.image_M, pixel_t, n, generator)
+            ce_M = disagreement(target_y, y_s, config.student_temperature)
+            terms |= self._local_terms(ce_M, uncertainty_M, pair, own)
+            self._describe(terms, "pixel", target_y)
+            self._move_center(self.center_pixel, y_t)
+        terms["loss"] = terms["loss_global"] + terms.get("loss_pixel", z_s.new_zeros(()))
+        return terms
+
+    def _local_terms(
+        self, ce_M: Tensor, uncertainty_M: Tensor | None, pair: ViewPair, own: int
+    ) -> dict[str, Tensor]:
+        """Eqs. (4) to (6) from the disagreement of all pairs, whose two halves are each other's partners."""
+        config = self.config
+        partner_M = ce_M.view(2, -1).flip(0).reshape(-1)
+        if config.detach_partner:
+            partner_M = partner_M.detach()
+        counts = pair.image_M < own
+        if config.stabilizer != "off":
+            counts = counts & pair.has_partner[pair.image_M]
+        certainty_M = counts.to(ce_M.dtype) if uncertainty_M is None else counts * (1 - uncertainty_M)
+        kept = counts.nonzero().squeeze(1)
+        terms = {
+            "loss_pixel": local_loss(
+                ce_M[kept],
+                None if config.stabilizer == "off" else partner_M[kept],
+                None if uncertainty_M is None else certainty_M[kept],
+                pair.image_M[kept],
+                len(pair.view_1),
+                stabilizer=config.stabilizer,
+                reduction=config.pixel_reduction,
+            ),
+            "cross_entropy_pixel": ce_M.detach().mean(),
+            "matched_pixels_per_image": ce_M.new_tensor(len(ce_M) / len(pair.view_1)),
+            "pairs_below_partner": (ce_M < partner_M).float().mean(),
+        }
+        if uncertainty_M is not None:
+            terms["uncertainty"] = uncertainty_M.mean()
+        return terms
+
+    @torch.no_grad()
+    def _uncertainty(
+        self,
+        features: list[Tensor],
+        y_M: Tensor | None,
+        image_M: Tensor,
+        pixel_M: Tensor,
+        n: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """U [M] of the teacher's pixels; what lies before the first dropout site is not run again."""
+        teacher, config = self.teacher, self.config
+
+        def one_pass() -> Tensor:
+            masks = teacher.dropout_masks(n, self.network, features[-1], generator)
+            y = y_M
+            if "bottleneck" in masks or y is None:
+                y = teacher.decode_pixels(features, image_M, pixel_M, masks)
+            logits = teacher.project_pixels(y, image_M, masks)
+            return targets(logits, self.center_pixel, config.teacher_temperature)
+
+        with frozen_batch_norm_buffers(teacher):
+            return monte_carlo_uncertainty(one_pass, config.mc_passes, config.uncertainty)
+
+    @torch.no_grad()
+    def _move_center(self, center: Tensor, teacher_logits: Tensor) -> None:
+        """DINO's centre: a running mean of raw teacher logits, over all workers, moved after it was used."""
+        if self.config.collapse_guard not in ("center", "both"):
+            return
+        total = torch.cat([teacher_logits.float().sum(0), teacher_logits.new_tensor([len(teacher_logits)]).float()])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(total)
+        center.lerp_(total[:-1] / total[-1].clamp_min(1), 1 - self.config.center_momentum)
+
+    @torch.no_grad()
+    def _describe(self, terms: dict[str, Tensor], head: str, target: Tensor) -> None:
+        """Entropies, as shares of ln K, that tell a healthy head (low, high) from a uniform or a constant one."""
+        log_k = torch.log(target.new_tensor(float(target.shape[-1])))
+        terms[f"entropy_of_targets_{head}"] = entropy(target).mean() / log_k
+        terms[f"entropy_of_mean_target_{head}"] = entropy(target.mean(0)) / log_k
+
+    @torch.no_grad()
+    def after_step(self, step: int, total_steps: int) -> None:
+        """Eq. (2): the teacher follows the student."""
+        config = self.config
+        keep = ema_keep(step, base=config.ema_base, final=config.ema_final, total_steps=total_steps)
+        if config.ema_convention == "literal_eq2":
+            keep = 1 - keep
+        follow(self.teacher.parameters(), self.student.parameters(), keep)

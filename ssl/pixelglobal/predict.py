@@ -1,0 +1,76 @@
+"""What trained models say of a scan: label volumes on its original grid, and the teacher's uncertainty maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pixelglobal.checkpoints import read_model
+from pixelglobal.config import Config
+from pixelglobal.finetune import predict_labels
+from pixelglobal.losses import targets
+from pixelglobal.methods.pixel_global import Branch
+from pixelglobal.networks import frozen_batch_norm_buffers
+from pixelglobal.runs import place
+from pixelglobal.seeds import generator
+from pixelglobal.slices import Store
+from pixelglobal.uncertainty import monte_carlo_uncertainty
+from pixelglobal.views import HuScale, normalize
+
+
+def predict_case(
+    model: nn.Module, scale: HuScale, store: Store, case: str, config: Config, device: torch.device
+) -> np.ndarray:
+    """The label volume uint8 [S, rows, columns] of a stored case on the grid of its original scan."""
+    batch = store.read_case(case)
+    return store.paste_back(case, predict_labels(model, batch.image_hu, scale, config, device).numpy())
+
+
+@torch.no_grad()
+def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, seed: int = 0) -> Tensor:
+    """The teacher's U in [0, 1] of every pixel, float32 [N, H, W], of stored slices int16 [N, H, W] (Figure 2).
+
+    folder: a pre-trained model whose config has pixel matching. Batch norms use the batch's own statistics, as the
+    teacher's do in pre-training.
+    """
+    tensors, facts = read_model(folder)
+    if "center_pixel" not in facts or not any(key.startswith("teacher.pixel_head.") for key in tensors):
+        raise ValueError(f"{folder} was pre-trained without pixels (GO): it has no uncertainty of pixels")
+    config = Config.model_validate({"network": facts["network"], "pretrain": facts["pretrain"]})
+    settings = config.pretrain
+    teacher = Branch(config.network, settings)
+    prefixes = {"encoder.": "backbone.encoder.", "decoder.": "backbone.decoder."}
+    state = {}
+    for key, value in tensors.items():
+        if key.startswith("teacher."):
+            own = key.removeprefix("teacher.")
+            for old, new in prefixes.items():
+                own = new + own.removeprefix(old) if own.startswith(old) else own
+            state[own] = value
+    teacher.load_state_dict(state)
+    place(teacher, device).train()
+    center = torch.tensor(facts["center_pixel"], device=device)
+    n, height, width = images_hu.shape
+    chance = generator(seed, "uncertainty maps")
+    every_pixel = torch.arange(height * width, device=device)
+    maps = []
+    with frozen_batch_norm_buffers(teacher):
+        for image in images_hu:
+            x = normalize(image.to(device).float()[None, None], HuScale(**facts["scale"]))
+            image_M = torch.zeros_like(every_pixel)
+            features = teacher.backbone.encode(x)
+            plain = teacher.decode_pixels(features, image_M, every_pixel, None)
+
+            def one_pass(features=features, plain=plain, image_M=image_M) -> Tensor:  # type: ignore[no-untyped-def]
+                masks = teacher.dropout_masks(1, config.network, features[-1], chance)
+                y = plain
+                if "bottleneck" in masks:
+                    y = teacher.decode_pixels(features, image_M, every_pixel, masks)
+                return targets(teacher.project_pixels(y, image_M, masks), center, settings.teacher_temperature)
+
+            u = monte_carlo_uncertainty(one_pass, settings.mc_passes, settings.uncertainty)
+            maps.append(u.view(height, width).float().cpu())
+    return torch.stack(maps)

@@ -1,0 +1,237 @@
+"""Self-supervised pre-training: one loop, told from top to bottom.
+
+The loop is a plain function of a config, a stream of slices and a run; it does not know whether it is alone or one
+of many workers on a cluster. Every random draw is a function of (seed, step, worker), so a resumed run equals an
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelglobal import __version__
+from pixelglobal.checkpoints import load_training_state, save_model, save_training_state
+from pixelglobal.config import Config
+from pixelglobal.config import save as save_config
+from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.networks import seeded
+from pixelglobal.optim import ema_keep, pretraining_optimizer, set_learning_rate, warmup_cosine
+from pixelglobal.runs import Run, Stream, append_metrics, autocast, place
+from pixelglobal.seeds import derive, generator
+from pixelglobal.slices import SliceBatch, Store
+from pixelglobal.views import HuScale, make_view_pair, pair_partners
+
+CITATION = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"
+
+
+def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: torch.device) -> Path:
+    """Pre-train on a stream of slices and return the folder of the exported model.
+
+    Continues from `run.latest_checkpoint()` if there is one. Raises RuntimeError at the first step whose loss is not
+    finite, with the step, the terms and the slices, leaving the last checkpoint as it was.
+    """
+    settings = config.pretrain
+    scale = hu_scale(config, store)
+    method = place(seeded(lambda: PixelGlobal(config.network, settings), derive(config.seed, "weights")), device)
+    assert isinstance(method, PixelGlobal)
+    optimizer = pretraining_optimizer(method.trainable(), settings)
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    steps_per_epoch = settings.steps_per_epoch or max(1, stream.n_slices // settings.batch_size)
+    total_steps = settings.epochs * steps_per_epoch
+    first_epoch = 0
+    if (checkpoint := run.latest_checkpoint()) is not None:
+        facts = load_training_state(checkpoint, {"method": method}, optimizer)
+        scaler.load_state_dict(facts["scaler"])
+        first_epoch = facts["epoch"] + 1
+    if run.world_size > 1:
+        method.distribute()
+    if run.rank == 0:
+        save_config(config, run.folder / "config.json")
+    log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size)
+
+    method.train()
+    for epoch in range(first_epoch, settings.epochs):
+        for i, batch in enumerate(_batches(stream, epoch, steps_per_epoch)):
+            step = epoch * steps_per_epoch + i
+            chance = generator(config.seed, "views", step, run.rank)
+            order, has_partner = pair_partners(batch.patient)
+            images = batch.image_hu.to(device, non_blocking=True)[order.to(device)]
+            pair = make_view_pair(
+                images,
+                has_partner,
+                config.views,
+                scale,
+                match=settings.pixel_matching,
+                pixels_per_image=settings.pixels_per_image,
+                generator=chance,
+            )
+            rate = warmup_cosine(
+                step,
+                peak=settings.learning_rate,
+                warmup_steps=settings.warmup_epochs * steps_per_epoch,
+                total_steps=total_steps,
+            )
+            set_learning_rate(optimizer, rate)
+            with autocast(device, settings.precision):
+                terms = method.losses(pair, chance)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(terms["loss"]).backward()
+            scaler.unscale_(optimizer)
+            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
+                method.trainable().parameters(), settings.gradient_clip or math.inf
+            )
+            scaler.step(optimizer)
+            scaler.update()
+            method.after_step(step, total_steps)
+            log.note(epoch, step, rate, _keep(config, step, total_steps), terms, batch)
+        log.flush()
+        _report_epoch(run, epoch, method, optimizer, scaler, log.last)
+    if run.rank == 0:
+        _export(config, store, method, scale, run.folder / "model")
+    return run.folder / "model"
+
+
+def hu_scale(config: Config, store: Store) -> HuScale:
+    """The intensity scale of a pre-training: clip range of the store, z-score of the pre-training cases only."""
+    facts = store.normalization(store.splits.pretrain)
+    return HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
+
+
+def _batches(stream: Stream, epoch: int, count: int) -> Iterator[SliceBatch]:
+    """Exactly `count` batches: the stream is read again, as another epoch, when one pass is shorter."""
+    given, turn = 0, 0
+    while given < count:
+        before = given
+        for batch in stream.epoch(epoch + turn * 1_000_003):
+            yield batch
+            given += 1
+            if given == count:
+                return
+        if given == before:
+            raise ValueError(
+                f"the stream holds {stream.n_slices} slices, too few for one batch; lower pretrain.batch_size"
+            )
+        turn += 1
+
+
+def _keep(config: Config, step: int, total_steps: int) -> float:
+    return ema_keep(step, base=config.pretrain.ema_base, final=config.pretrain.ema_final, total_steps=total_steps)
+
+
+@dataclass
+class StepLog:
+    """Collects a few steps on the device, then checks and writes them with one transfer."""
+
+    run: Run
+    every: int
+    total_steps: int
+    batch_size: int
+    last: dict[str, Any] = field(default_factory=dict)
+    _pending: list[tuple[int, dict[str, Tensor], list[str]]] = field(default_factory=list)
+    _meta: dict[str, Any] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter)
+
+    def note(
+        self, epoch: int, step: int, rate: float, keep: float, terms: dict[str, Tensor], batch: SliceBatch
+    ) -> None:
+        """Remember a step; every `every` steps, write the mean of the steps since the last line."""
+        names = [f"{case}[{index}]" for case, index in zip(batch.case, batch.slice_index.tolist(), strict=True)]
+        self._pending.append((step, {k: v.detach() for k, v in terms.items()}, names))
+        self._meta = {"epoch": epoch, "step": step, "learning_rate": rate, "ema_keep": keep}
+        if (step + 1) % self.every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Check the steps since the last line and write their mean."""
+        if not self._pending:
+            return
+        names = list(self._pending[0][1])
+        # A term can be missing in a step without twins: its mean is over the steps that have it.
+        names += [n for _, terms, _ in self._pending for n in terms if n not in names]
+        table = torch.stack(
+            [
+                torch.stack([terms.get(n, terms["loss"].new_tensor(math.nan)).float() for n in names])
+                for _, terms, _ in self._pending
+            ]
+        ).cpu()
+        self._refuse_non_finite(table, names)
+        seconds = (time.perf_counter() - self._since) / len(self._pending)
+        means = table.nanmean(0)
+        if self.run.world_size > 1:
+            torch.distributed.all_reduce(means)
+            means /= self.run.world_size
+        self.last = {
+            "stage": "pretrain",
+            **self._meta,
+            "steps_total": self.total_steps,
+            "seconds_per_step": round(seconds, 4),
+            "slices_per_second": round(self.batch_size / seconds, 2),
+            **{n: round(v, 6) for n, v in zip(names, means.tolist(), strict=True)},
+        }
+        if self.run.rank == 0:
+            append_metrics(self.run.folder, self.last)
+        self._pending.clear()
+        self._since = time.perf_counter()
+
+    def _refuse_non_finite(self, table: Tensor, names: list[str]) -> None:
+        loss = table[:, names.index("loss")]
+        if torch.isfinite(loss).all():
+            return
+        worst = int((~torch.isfinite(loss)).nonzero()[0])
+        step, terms, slices = self._pending[worst]
+        values = ", ".join(f"{n}={terms[n].item():.4g}" for n in terms)
+        raise RuntimeError(
+            f"the loss is not finite at step {step}: {values}. Slices of this batch: {', '.join(slices)}. "
+            "The last checkpoint is intact; lower pretrain.learning_rate, use pretrain.precision=fp32, or look at "
+            "these slices, then run the same command again"
+        )
+
+
+def _report_epoch(
+    run: Run,
+    epoch: int,
+    method: PixelGlobal,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    metrics: dict[str, Any],
+) -> None:
+    if run.rank != 0:
+        run.report({**metrics, "epoch": epoch}, None)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        state = save_training_state(
+            Path(scratch) / "state", {"method": method}, optimizer, {"epoch": epoch, "scaler": scaler.state_dict()}
+        )
+        run.report({**metrics, "epoch": epoch}, state)
+
+
+def _export(config: Config, store: Store, method: PixelGlobal, scale: HuScale, folder: Path) -> None:
+    parts: dict[str, torch.nn.Module] = {}
+    for name, branch in (("student", method.student), ("teacher", method.teacher)):
+        parts |= {f"{name}.encoder": branch.backbone.encoder, f"{name}.decoder": branch.backbone.decoder}
+        parts[f"{name}.global_head"] = branch.global_head
+        if branch.pixel_head is not None:
+            parts[f"{name}.pixel_head"] = branch.pixel_head
+    seen = store.cases[store.cases["case"].isin(store.splits.pretrain)]
+    facts = {
+        "kind": "pretrained",
+        "pixelglobal_version": __version__,
+        "citation": CITATION,
+        "network": config.network.model_dump(mode="json"),
+        "pretrain": config.pretrain.model_dump(mode="json"),
+        "seed": config.seed,
+        "scale": vars(scale),
+        "center_pixel": method.center_pixel.tolist(),
+        "cohort": store.name,
+        "cases_seen": dict(zip(seen["case"], seen["sha256"], strict=True)),
+    }
+    save_model(folder, parts, facts)
