@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pixelglobal.geometry import read_view, to_source, to_view, twin_table, view_map
 
 SIDE, SIZE = 24, 40

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+
 from pixelglobal.losses import (
     disagreement,
     global_loss,
@@ -61,7 +62,7 @@ def test_eqs_4_5_6_against_the_sums_as_printed(numbers, form, weighted, reductio
     totals = []
     for b in range(B):
         inner = 0.0
-        for i in (IMAGE == b).nonzero().flatten().tolist():
+        for i in (b == IMAGE).nonzero().flatten().tolist():
             here = slow_cross_entropy(teacher[i], student[i], center)
             context = slow_cross_entropy(teacher_2[i], student_2[i], center)
             weight = certainty[i].item() if weighted else 1.0
