@@ -81,15 +81,12 @@ def test_eqs_4_5_6_against_the_sums_as_printed(numbers, form, weighted, reductio
 
     ce = disagreement(targets(teacher, center, TAU_T), student, TAU_S)
     partner = disagreement(targets(teacher_2, center, TAU_T), student_2, TAU_S)
-    fast = local_loss(
-        ce, partner, certainty if weighted else None, IMAGE, B, stabilizer=form, reduction=reduction
-    )
+    fast = local_loss(ce, partner, certainty if weighted else None, IMAGE, B, stabilizer=form, reduction=reduction)
     assert fast.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_constant_network_has_no_loss_as_printed_but_hinge_and_eq_4_see_it(numbers):
+def test_a_constant_network_has_no_loss_as_printed_but_hinge_and_eq_4_see_it():
     """Eqs. (5) and (6) are at their minimum for any constant output: the reason to look at the cross-entropy."""
-    teacher, student, *_ = numbers
     same = torch.full((M,), 2.0, dtype=torch.float64)
     losses = {
         form: local_loss(same, same, None, IMAGE, B, stabilizer=form, reduction="mean").item()
@@ -120,9 +117,7 @@ def test_half_precision_inputs_are_reduced_in_fp32(numbers):
     teacher, student, *_, center, _ = numbers
     half = disagreement(targets(teacher.bfloat16(), center.float(), TAU_T), student.bfloat16(), TAU_S)
     assert half.dtype == torch.float32
-    exact = disagreement(
-        targets(teacher.bfloat16().double(), center, TAU_T), student.bfloat16().double(), TAU_S
-    )
+    exact = disagreement(targets(teacher.bfloat16().double(), center, TAU_T), student.bfloat16().double(), TAU_S)
     torch.testing.assert_close(half, exact.float(), atol=1e-4, rtol=1e-4)
 
 
@@ -154,13 +149,14 @@ def test_segmentation_loss_against_loops():
     labels = torch.randint(0, 3, (2, 4, 4), generator=g)
     contoured = torch.ones(2, 3, dtype=torch.bool)
     p = logits.softmax(1)
-    cross_entropy = -sum(
-        math.log(p[b, labels[b, i, j], i, j]) for b, i, j in product(range(2), range(4), range(4))
-    ) / 32
+    cross_entropy = (
+        -sum(math.log(p[b, labels[b, i, j], i, j]) for b, i, j in product(range(2), range(4), range(4))) / 32
+    )
     dice = []
     for c in (1, 2):
-        overlap = sum(p[b, c, i, j].item() * (labels[b, i, j] == c).item()
-                      for b, i, j in product(range(2), range(4), range(4)))
+        overlap = sum(
+            p[b, c, i, j].item() * (labels[b, i, j] == c).item() for b, i, j in product(range(2), range(4), range(4))
+        )
         size = p[:, c].sum().item() + (labels == c).sum().item()
         dice.append(1 - (2 * overlap + 1e-5) / (size + 1e-5))
     expected = 0.5 * cross_entropy + 0.5 * sum(dice) / 2

@@ -26,7 +26,7 @@ def test_the_default_is_the_paper_s_resunet50():
     net = ResUNet(Network())
     assert net.vector_channels == 2048
     assert net.encoder.conv1.in_channels == 1
-    assert sum(len(stage) for stage in (net.encoder.layer1, net.encoder.layer2, net.encoder.layer3, net.encoder.layer4)) == 16
+    assert [len(getattr(net.encoder, f"layer{i}")) for i in (1, 2, 3, 4)] == [3, 4, 6, 3]
 
 
 def test_encoder_weights_load_into_plain_timm():
@@ -60,7 +60,7 @@ def test_logits_are_cosines_in_fp32_under_mixed_precision():
     assert logits.dtype == torch.float32
     assert logits.abs().max() <= 1 + 1e-5
     head.prototypes.data *= 100  # unit norm whatever their length
-    torch.testing.assert_close(head.eval()(torch.ones(2, 16)).abs().max().clamp(max=1), head(torch.ones(2, 16)).abs().max())
+    assert head(torch.randn(64, 16)).abs().max() <= 1 + 1e-5
 
 
 def test_bn_logits_have_mean_0_and_variance_1():

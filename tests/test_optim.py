@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_ema_keep_goes_from_base_to_final():
     assert keeps[0] == pytest.approx(0.996)
     assert keeps[50] == pytest.approx(0.998)
     assert keeps[100] == 1.0
-    assert all(b >= a for a, b in zip(keeps, keeps[1:], strict=False))
+    assert all(b >= a for a, b in pairwise(keeps))
 
 
 def test_eq_2_moves_the_teacher_and_only_the_teacher():

@@ -46,9 +46,7 @@ def save_training_state(
                 tensors[f"optimizer/{index}/{key}"] = value
             else:
                 plain.setdefault(str(index), {})[key] = value
-    _write_folder(
-        folder, tensors, {**facts, "optimizer": {"groups": state["param_groups"], "plain": plain}}, "state"
-    )
+    _write_folder(folder, tensors, {**facts, "optimizer": {"groups": state["param_groups"], "plain": plain}}, "state")
     return folder
 
 
@@ -106,7 +104,7 @@ class TransferReport:
 
 
 def transfer(folder: Path, source: str, parts: Mapping[str, nn.Module]) -> TransferReport:
-    """Copy weights and buffers of `source` ("student" or "teacher") into parts, such as {"encoder": ..., "decoder": ...}.
+    """Copy weights and buffers of `source` ("student" or "teacher") into parts, such as {"encoder": net.encoder}.
 
     Raises ValueError when less than 90 % of the tensors are found with the same shape: the file is of another network.
     """

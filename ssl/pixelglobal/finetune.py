@@ -6,7 +6,6 @@ Labelled sets are small, so their slices are held in memory; each step's slices 
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -56,48 +55,36 @@ def finetune(
     model, optimizer, transferred = _build(config, store, pretrained, device)
     training = training_slices(config, store, train_cases)
     validation = {case: store.read_case(case) for case in validation_cases}
-    share = max(1, settings.batch_size // run.world_size)
     steps_per_epoch = settings.steps_per_epoch or max(1, len(training) // settings.batch_size)
+    total_steps = settings.epochs * steps_per_epoch
     swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
-    progress = {"epoch": -1, "best_dice": -1.0, "best_epoch": -1}
+    progress: dict[str, Any] = {"epoch": -1, "best_dice": -1.0, "best_epoch": -1}
     if (checkpoint := run.latest_checkpoint()) is not None:
         progress = load_training_state(checkpoint, {"model": model}, optimizer)
     trained: nn.Module = DistributedDataParallel(model) if run.world_size > 1 else model
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
-    facts = {
-        "kind": "segmenter",
-        "pixelglobal_version": __version__,
-        "network": config.network.model_dump(mode="json"),
-        "finetune": settings.model_dump(mode="json"),
-        "seed": config.seed,
-        "structures": list(store.structures),
-        "scale": vars(scale),
-        "transfer": transferred,
-        "cases_seen": {**seen, **_hashes(store, [*train_cases, *validation_cases])},
-    }
+    facts = _facts(config, store, scale, transferred, {**seen, **_hashes(store, [*train_cases, *validation_cases])})
+
     for epoch in range(progress["epoch"] + 1, settings.epochs):
-        if epoch - progress["best_epoch"] > settings.patience_epochs and progress["best_epoch"] >= 0:
+        if 0 <= progress["best_epoch"] < epoch - settings.patience_epochs:
             break
         began, losses = time.perf_counter(), []
         model.train()
-        for i in range(steps_per_epoch):
-            step = epoch * steps_per_epoch + i
-            total = settings.epochs * steps_per_epoch
-            set_learning_rate(
-                optimizer,
-                polynomial(step, start=settings.learning_rate, power=settings.polynomial_power, total_steps=total),
+        for step in range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch):
+            rate = polynomial(
+                step, start=settings.learning_rate, power=settings.polynomial_power, total_steps=total_steps
             )
-            batch = _draw(training, config.seed, step, share, run).to(device)
+            set_learning_rate(optimizer, rate)
+            batch = _draw(training, config, step, run).to(device)
             losses.append(_step(config, trained, optimizer, batch, scale, swap, step, run.rank))
-        mean_loss = _finite_mean(losses, epoch)
         line: dict[str, Any] = {
             "stage": "finetune",
             "epoch": epoch,
             "step": (epoch + 1) * steps_per_epoch,
-            "steps_total": settings.epochs * steps_per_epoch,
-            "loss": round(mean_loss, 6),
-            "seconds": round(time.perf_counter() - began, 3),
+            "steps_total": total_steps,
+            "learning_rate": rate,
+            "loss": round(_finite_mean(losses, epoch), 6),
         }
         progress["epoch"] = epoch
         if (epoch + 1) % settings.validate_every_epochs == 0 or epoch + 1 == settings.epochs:
@@ -107,7 +94,7 @@ def finetune(
                 if run.rank == 0:
                     save_model(run.folder / "model", {"segmenter": model}, {**facts, **progress})
         if run.rank == 0:
-            append_metrics(run.folder, line)
+            append_metrics(run.folder, {**line, "seconds": round(time.perf_counter() - began, 3)})
         _report_epoch(run, model, optimizer, progress, line)
     return run.folder / "model"
 
@@ -151,7 +138,7 @@ def training_slices(config: Config, store: Store, cases: Sequence[str]) -> Slice
 def validation_dice(
     model: nn.Module, validation: dict[str, SliceBatch], scale: HuScale, config: Config, device: torch.device
 ) -> float:
-    """Mean 3-D Dice over patients and contoured structures on the stored grid; structures absent in both are skipped."""
+    """Mean 3-D Dice over patients and contoured structures, on the stored grid; a structure in neither is skipped."""
     values = []
     for batch in validation.values():
         predicted = predict_labels(model, batch.image_hu, scale, config, device)
@@ -166,9 +153,7 @@ def validation_dice(
 
 
 @torch.no_grad()
-def predict_labels(
-    model: nn.Module, images_hu: Tensor, scale: HuScale, config: Config, device: torch.device
-) -> Tensor:
+def predict_labels(model: nn.Module, images_hu: Tensor, scale: HuScale, config: Config, device: torch.device) -> Tensor:
     """Label maps uint8 [N, H, W] on the CPU of stored slices int16 [N, H, W]."""
     model.eval()
     labels = []
@@ -223,14 +208,12 @@ def _build(
     return model, optimizer, report
 
 
-def _draw(training: SliceBatch, seed: int, step: int, share: int, run: Run) -> SliceBatch:
+def _draw(training: SliceBatch, config: Config, step: int, run: Run) -> SliceBatch:
     """This worker's slices of a step: consecutive places in an endless chain of seeded permutations."""
-    n, first = len(training), (step * run.world_size + run.rank) * share
-    index = []
-    for place_in_chain in range(first, first + share):
-        round_, offset = divmod(place_in_chain, n)
-        index.append(np.random.default_rng(derive(seed, "order", round_)).permutation(n)[offset])
-    return training.select(torch.tensor(np.array(index)))
+    n, share = len(training), max(1, config.finetune.batch_size // run.world_size)
+    places = (step * run.world_size + run.rank) * share + np.arange(share)
+    orders = {r: np.random.default_rng(derive(config.seed, "order", int(r))).permutation(n) for r in set(places // n)}
+    return training.select(torch.tensor([orders[p // n][p % n] for p in places]))
 
 
 def _step(
@@ -272,6 +255,22 @@ def _finite_mean(losses: list[Tensor], epoch: int) -> float:
     return float(values.mean())
 
 
+def _facts(
+    config: Config, store: Store, scale: HuScale, transferred: str, cases_seen: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        "kind": "segmenter",
+        "pixelglobal_version": __version__,
+        "network": config.network.model_dump(mode="json"),
+        "finetune": config.finetune.model_dump(mode="json"),
+        "seed": config.seed,
+        "structures": list(store.structures),
+        "scale": vars(scale),
+        "transfer": transferred,
+        "cases_seen": cases_seen,
+    }
+
+
 def _report_epoch(
     run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any], line: dict[str, Any]
 ) -> None:
@@ -298,4 +297,4 @@ def load_segmenter(folder: Path, device: torch.device) -> tuple[Segmenter, HuSca
     model = Segmenter(ResUNet(config.network), len(facts["structures"]) + 1)
     model.load_state_dict({key.removeprefix("segmenter."): value for key, value in tensors.items()})
     place(model, device)
-    return model, HuScale(**facts["scale"]), json.loads(json.dumps(facts))
+    return model, HuScale(**facts["scale"]), facts

@@ -53,7 +53,7 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     teacher.load_state_dict(state)
     place(teacher, device).train()
     center = torch.tensor(facts["center_pixel"], device=device)
-    n, height, width = images_hu.shape
+    height, width = images_hu.shape[1:]
     chance = generator(seed, "uncertainty maps")
     every_pixel = torch.arange(height * width, device=device)
     maps = []

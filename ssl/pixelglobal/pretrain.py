@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from pixelglobal import __version__
 from pixelglobal.checkpoints import load_training_state, save_model, save_training_state
@@ -24,11 +25,11 @@ from pixelglobal.config import Config
 from pixelglobal.config import save as save_config
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.networks import seeded
-from pixelglobal.optim import ema_keep, pretraining_optimizer, set_learning_rate, warmup_cosine
+from pixelglobal.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
 from pixelglobal.runs import Run, Stream, append_metrics, autocast, place
 from pixelglobal.seeds import derive, generator
 from pixelglobal.slices import SliceBatch, Store
-from pixelglobal.views import HuScale, make_view_pair, pair_partners
+from pixelglobal.views import HuScale, ViewPair, make_view_pair, pair_partners
 
 CITATION = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"
 
@@ -63,17 +64,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
         for i, batch in enumerate(_batches(stream, epoch, steps_per_epoch)):
             step = epoch * steps_per_epoch + i
             chance = generator(config.seed, "views", step, run.rank)
-            order, has_partner = pair_partners(batch.patient)
-            images = batch.image_hu.to(device, non_blocking=True)[order.to(device)]
-            pair = make_view_pair(
-                images,
-                has_partner,
-                config.views,
-                scale,
-                match=settings.pixel_matching,
-                pixels_per_image=settings.pixels_per_image,
-                generator=chance,
-            )
+            pair = _views_of(batch, config, scale, device, chance)
             rate = warmup_cosine(
                 step,
                 peak=settings.learning_rate,
@@ -86,18 +77,35 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()
             scaler.unscale_(optimizer)
-            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(
+            terms["gradient_norm"] = clip_grad_norm_(
                 method.trainable().parameters(), settings.gradient_clip or math.inf
             )
             scaler.step(optimizer)
             scaler.update()
             method.after_step(step, total_steps)
-            log.note(epoch, step, rate, _keep(config, step, total_steps), terms, batch)
+            log.note(epoch, step, rate, terms, batch)
         log.flush()
         _report_epoch(run, epoch, method, optimizer, scaler, log.last)
     if run.rank == 0:
         _export(config, store, method, scale, run.folder / "model")
     return run.folder / "model"
+
+
+def _views_of(
+    batch: SliceBatch, config: Config, scale: HuScale, device: torch.device, chance: torch.Generator
+) -> ViewPair:
+    """Both views of a batch, its slices put in the order of partners."""
+    order, has_partner = pair_partners(batch.patient)
+    images = batch.image_hu.to(device, non_blocking=True)[order.to(device)]
+    return make_view_pair(
+        images,
+        has_partner,
+        config.views,
+        scale,
+        match=config.pretrain.pixel_matching,
+        pixels_per_image=config.pretrain.pixels_per_image,
+        generator=chance,
+    )
 
 
 def hu_scale(config: Config, store: Store) -> HuScale:
@@ -123,10 +131,6 @@ def _batches(stream: Stream, epoch: int, count: int) -> Iterator[SliceBatch]:
         turn += 1
 
 
-def _keep(config: Config, step: int, total_steps: int) -> float:
-    return ema_keep(step, base=config.pretrain.ema_base, final=config.pretrain.ema_final, total_steps=total_steps)
-
-
 @dataclass
 class StepLog:
     """Collects a few steps on the device, then checks and writes them with one transfer."""
@@ -140,13 +144,11 @@ class StepLog:
     _meta: dict[str, Any] = field(default_factory=dict)
     _since: float = field(default_factory=time.perf_counter)
 
-    def note(
-        self, epoch: int, step: int, rate: float, keep: float, terms: dict[str, Tensor], batch: SliceBatch
-    ) -> None:
+    def note(self, epoch: int, step: int, rate: float, terms: dict[str, Tensor], batch: SliceBatch) -> None:
         """Remember a step; every `every` steps, write the mean of the steps since the last line."""
         names = [f"{case}[{index}]" for case, index in zip(batch.case, batch.slice_index.tolist(), strict=True)]
         self._pending.append((step, {k: v.detach() for k, v in terms.items()}, names))
-        self._meta = {"epoch": epoch, "step": step, "learning_rate": rate, "ema_keep": keep}
+        self._meta = {"epoch": epoch, "step": step, "learning_rate": rate}
         if (step + 1) % self.every == 0:
             self.flush()
 

@@ -88,7 +88,7 @@ def append_metrics(folder: Path, line: Mapping[str, Any]) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, in order; after a resume the newest line of a step counts, a torn one is skipped."""
+    """The lines of `metrics.jsonl`; after a resume the newest line of a step counts, a torn one is skipped."""
     path = folder / "metrics.jsonl"
     if not path.exists():
         return []

@@ -172,9 +172,7 @@ def pair_partners(patients: Sequence[str]) -> tuple[Tensor, Tensor]:
     return torch.tensor(order), torch.tensor(different * 2, dtype=torch.bool)
 
 
-def matched_pixels(
-    table: Tensor, pixels_per_draw: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def matched_pixels(table: Tensor, pixels_per_draw: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """The twins of a dictionary [D, S*S] as three lists: draw, pixel of view 1, pixel of view 2.
 
     pixels_per_draw: keep that many of each draw's twins, drawn without replacement; 0 keeps all.

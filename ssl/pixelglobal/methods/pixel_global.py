@@ -85,7 +85,7 @@ class Branch(nn.Module):
 
 
 class PixelGlobal(nn.Module):
-    """Student, teacher and their losses. `losses(pair, generator)` gives named scalars; "loss" is their sum, Eq. (1)."""
+    """Student, teacher and their losses: `losses(pair, generator)` gives named scalars, "loss" their sum, Eq. (1)."""
 
     center_global: Tensor
     center_pixel: Tensor
@@ -152,9 +152,7 @@ class PixelGlobal(nn.Module):
         terms["loss"] = terms["loss_global"] + terms.get("loss_pixel", z_s.new_zeros(()))
         return terms
 
-    def _local_terms(
-        self, ce_M: Tensor, uncertainty_M: Tensor | None, pair: ViewPair, own: int
-    ) -> dict[str, Tensor]:
+    def _local_terms(self, ce_M: Tensor, uncertainty_M: Tensor | None, pair: ViewPair, own: int) -> dict[str, Tensor]:
         """Eqs. (4) to (6) from the disagreement of all pairs, whose two halves are each other's partners."""
         config = self.config
         partner_M = ce_M.view(2, -1).flip(0).reshape(-1)
