@@ -1,0 +1,215 @@
+"""A cohort: a folder of scans with what their labels mean, and its division into splits by patient.
+
+Understood as they are: Medical Segmentation Decathlon folders (`dataset.json` with a `training` list), nnU-Net raw
+folders (`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`, `dataset.json` with `channel_names`), and a plain folder of
+NIfTI files without labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ENDINGS = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan of a cohort; `label` is None when nobody drew on it."""
+
+    case: str
+    patient: str
+    image: Path
+    label: Path | None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A folder of scans. `structures[i]` has label value i + 1."""
+
+    name: str
+    structures: tuple[str, ...]
+    left_right_pairs: tuple[tuple[str, str], ...]
+    absent_structures: str | None  # "not_contoured" or "absent" if the cohort's description says so
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Case names of each split."""
+
+    pretrain: tuple[str, ...]
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def read_cohort(folder: Path) -> Cohort:
+    """Describe the scans of a folder without reading their voxels.
+
+    dataset.json may add: `patients` ({case: patient}, where a patient has several scans), `left_right_pairs`
+    ([["LeftX", "RightX"], ...]) and `absent_structures`. Raises ValueError for an empty or unreadable description.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; expected one with dataset.json, imagesTr and labelsTr")
+    description = folder / "dataset.json"
+    if not description.is_file():
+        return _plain_folder(folder)
+    try:
+        facts = json.loads(description.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{description}: is not valid JSON ({error})") from error
+    structures = _structures(facts.get("labels", {}), description)
+    pairs = tuple((str(a), str(b)) for a, b in facts.get("left_right_pairs", ()))
+    for name in (name for pair in pairs for name in pair):
+        if name not in structures:
+            raise ValueError(
+                f"{description}: left_right_pairs names {name!r}, which is not among its labels: {', '.join(structures)}"
+            )
+    patients = facts.get("patients", {})
+    files = _listed_files(folder, facts) if facts.get("training") else _files_in_folders(folder, facts)
+    cases = tuple(
+        Case(case, str(patients.get(case, case)), image, label) for case, (image, label) in sorted(files.items())
+    )
+    if not cases:
+        raise ValueError(
+            f"{folder}: no scans found; expected a `training` list in dataset.json or files in {folder / 'imagesTr'}"
+        )
+    name = "".join(c if c.isalnum() else "_" for c in str(facts.get("name") or folder.name))
+    return Cohort(name, structures, pairs, facts.get("absent_structures"), cases)
+
+
+def _structures(labels: Mapping[str, Any], description: Path) -> tuple[str, ...]:
+    """Names in the order of their values, from {"0": "background"} (MSD) or {"background": 0} (nnU-Net)."""
+    if all(str(key).isdigit() for key in labels):
+        by_value = {int(key): str(value) for key, value in labels.items()}
+    else:
+        by_value = {int(value): str(key) for key, value in labels.items()}
+    if labels and sorted(by_value) != list(range(len(by_value))):
+        raise ValueError(
+            f"{description}: labels have the values {sorted(by_value)}; expected 0 (background), 1, 2, ... without gaps. "
+            "Renumber the labels in the files and here"
+        )
+    return tuple(by_value[value] for value in sorted(by_value) if value > 0)
+
+
+def _case_name(path: Path) -> str | None:
+    for ending in ENDINGS:
+        if path.name.endswith(ending) and not path.name.startswith("."):
+            return path.name.removesuffix(ending)
+    return None
+
+
+def _listed_files(folder: Path, facts: Mapping[str, Any]) -> dict[str, tuple[Path, Path | None]]:
+    files: dict[str, tuple[Path, Path | None]] = {}
+    for entry in facts["training"]:
+        image = folder / (entry["image"] if isinstance(entry, dict) else entry)
+        label = entry.get("label") if isinstance(entry, dict) else None
+        if (case := _case_name(image)) is not None:
+            files[case] = (image, folder / label if label else None)
+    for image_name in facts.get("unlabelled", ()):
+        image = folder / image_name
+        if (case := _case_name(image)) is not None:
+            files[case] = (image, None)
+    return files
+
+
+def _files_in_folders(folder: Path, facts: Mapping[str, Any]) -> dict[str, tuple[Path, Path | None]]:
+    """nnU-Net raw: channel 0 of every case; further channels of one modality are refused."""
+    if len(facts.get("channel_names", {"0": "CT"})) != 1:
+        raise ValueError(
+            f"{folder / 'dataset.json'}: channel_names lists {facts['channel_names']}; expected one CT channel"
+        )
+    files: dict[str, tuple[Path, Path | None]] = {}
+    for image in sorted((folder / "imagesTr").glob("*")):
+        if (case := _case_name(image)) is not None:
+            case = case.removesuffix("_0000")
+            labels = [folder / "labelsTr" / f"{case}{ending}" for ending in ENDINGS]
+            files[case] = (image, next((path for path in labels if path.is_file()), None))
+    return files
+
+
+def _plain_folder(folder: Path) -> Cohort:
+    cases = tuple(
+        Case(case, case, path, None) for path in sorted(folder.glob("*")) if (case := _case_name(path)) is not None
+    )
+    if not cases:
+        raise ValueError(
+            f"{folder}: neither dataset.json nor any .nii or .nii.gz file; expected an MSD or nnU-Net folder, or scans"
+        )
+    return Cohort(folder.name, (), (), None, cases)
+
+
+def split_cases(
+    cases: Sequence[Case], *, train_fraction: float, validation_fraction: float, seed: int
+) -> Splits:
+    """Divide labelled patients by fractions, in an order that depends on the seed alone; the rest is the test split.
+
+    Scans without labels join the pre-training split, which is otherwise the training split. Unlabelled scans of a
+    patient in validation or test are left out.
+    """
+    labelled = sorted({c.patient for c in cases if c.label is not None})
+    n = len(labelled)
+    n_train, n_validation = max(1, round(n * train_fraction)), max(1, round(n * validation_fraction))
+    if n - n_train - n_validation < 1:
+        raise ValueError(
+            f"{n} labelled patients cannot be divided into train, validation and test with at least one in each "
+            f"(train_fraction={train_fraction}, validation_fraction={validation_fraction} ask for {n_train} and "
+            f"{n_validation}); expected 3 or more patients. Add patients, or give prepare.split_file"
+        )
+    order = [labelled[i] for i in np.random.default_rng(seed).permutation(n)]
+    part = {p: "train" for p in order[:n_train]}
+    part |= {p: "validation" for p in order[n_train : n_train + n_validation]}
+    part |= {p: "test" for p in order[n_train + n_validation :]}
+    named = {
+        name: tuple(c.case for c in cases if c.label is not None and part[c.patient] == name)
+        for name in ("train", "validation", "test")
+    }
+    free = tuple(c.case for c in cases if c.label is None and part.get(c.patient, "train") == "train")
+    return Splits(pretrain=(*named["train"], *free), **named)
+
+
+def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
+    """Splits from a JSON file with lists `train`, `validation`, `test` and, if wanted, `pretrain` (or `pretrain_pool`).
+
+    Raises ValueError for a case the cohort does not have and for a patient on both sides.
+    """
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"prepare.split_file={path}: cannot be read ({error})") from error
+    for name in ("train", "validation", "test"):
+        if not facts.get(name):
+            raise ValueError(f"{path}: the list {name!r} is missing or empty; expected train, validation and test")
+    splits = Splits(
+        tuple(facts.get("pretrain") or facts.get("pretrain_pool") or facts["train"]),
+        *(tuple(facts[name]) for name in ("train", "validation", "test")),
+    )
+    known = {c.case for c in cases}
+    unknown = sorted(set().union(*vars(splits).values()) - known)
+    if unknown:
+        raise ValueError(
+            f"{path}: names {len(unknown)} cases that the cohort does not have: {', '.join(unknown[:5])}; "
+            "correct the file, or look for them in rejects.csv"
+        )
+    refuse_shared_patients(splits, {c.case: c.patient for c in cases}, "patient")
+    return splits
+
+
+def refuse_shared_patients(splits: Splits, owner: Mapping[str, str], kind: str) -> None:
+    """Raise if anything that `owner` names (a patient, a scan's content) is on both sides of a border that must hold."""
+    sides = {name: {owner[c]: c for c in getattr(splits, name)} for name in ("pretrain", "train", "validation", "test")}
+    borders = [("train", "validation"), ("train", "test"), ("validation", "test")]
+    for a, b in [*borders, ("pretrain", "validation"), ("pretrain", "test")]:
+        shared = sorted(sides[a].keys() & sides[b].keys())
+        if shared:
+            examples = ", ".join(f"{sides[a][s]} and {sides[b][s]}" for s in shared[:3])
+            raise ValueError(
+                f"{len(shared)} with the same {kind} are in both {a} and {b}: {examples}. "
+                "Test results would be worth nothing; move them to one side"
+            )
