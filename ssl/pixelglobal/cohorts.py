@@ -145,9 +145,7 @@ def _plain_folder(folder: Path) -> Cohort:
     return Cohort(folder.name, (), (), None, cases)
 
 
-def split_cases(
-    cases: Sequence[Case], *, train_fraction: float, validation_fraction: float, seed: int
-) -> Splits:
+def split_cases(cases: Sequence[Case], *, train_fraction: float, validation_fraction: float, seed: int) -> Splits:
     """Divide labelled patients by fractions, in an order that depends on the seed alone; the rest is the test split.
 
     Scans without labels join the pre-training split, which is otherwise the training split. Unlabelled scans of a
@@ -163,9 +161,9 @@ def split_cases(
             f"{n_validation}); expected 3 or more patients. Add patients, or give prepare.split_file"
         )
     order = [labelled[i] for i in np.random.default_rng(seed).permutation(n)]
-    part = {p: "train" for p in order[:n_train]}
-    part |= {p: "validation" for p in order[n_train : n_train + n_validation]}
-    part |= {p: "test" for p in order[n_train + n_validation :]}
+    part = dict.fromkeys(order[:n_train], "train")
+    part |= dict.fromkeys(order[n_train:n_train + n_validation], "validation")
+    part |= dict.fromkeys(order[n_train + n_validation:], "test")
     named = {
         name: tuple(c.case for c in cases if c.label is not None and part[c.patient] == name)
         for name in ("train", "validation", "test")

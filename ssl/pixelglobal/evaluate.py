@@ -14,7 +14,7 @@ from pixelglobal.finetune import load_segmenter
 from pixelglobal.metrics import score_case
 from pixelglobal.predict import predict_case
 from pixelglobal.slices import Store
-from pixelglobal.volumes import write_labels
+from pixelglobal.volumes import read_labels, write_labels
 
 
 def evaluate(
@@ -44,10 +44,10 @@ def evaluate(
     rows: list[dict[str, object]] = []
     for done, case in enumerate(cases):
         predicted = predict_case(segmenter, scale, store, case, config, device)
-        reference, spacing_mm = store.label_volume(case)
+        reference, spacing_mm, affine = read_labels(store.label_path(case))
         folder = out / "predictions"
         folder.mkdir(parents=True, exist_ok=True)
-        write_labels(folder / f"{case}.nii.gz", predicted, store.affine(case))
+        write_labels(folder / f"{case}.nii.gz", predicted, affine)
         patient, contoured = facts_of.loc[case, "patient"], store.contoured(case)
         constants = {
             **columns,

@@ -70,7 +70,9 @@ def write_labels(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
 def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels [S, H, W] float32 and affine of a NIfTI file in RAS+ order."""
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file; check the paths in dataset.json and that the copy is complete")
+        raise ValueError(
+            f"{path}: there is no such file; check the paths in dataset.json and that the copy is complete"
+        )
     try:
         source = nib.load(path)
         shape = tuple(source.shape)
