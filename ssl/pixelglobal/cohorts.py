@@ -1,8 +1,8 @@
 """A cohort: a folder of scans with what their labels mean, and its division into splits by patient.
 
 Understood as they are: Medical Segmentation Decathlon folders (`dataset.json` with a `training` list), nnU-Net raw
-folders (`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`, `dataset.json` with `channel_names`), and a plain folder of
-NIfTI files without labels.
+folders (`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz`, `dataset.json` with `channel_names`), and a plain folder
+of NIfTI files without labels.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_cohort(folder: Path) -> Cohort:
     for name in (name for pair in pairs for name in pair):
         if name not in structures:
             raise ValueError(
-                f"{description}: left_right_pairs names {name!r}, which is not among its labels: {', '.join(structures)}"
+                f"{description}: left_right_pairs names {name!r}, which is not a label: {', '.join(structures)}"
             )
     patients = facts.get("patients", {})
     files = _listed_files(folder, facts) if facts.get("training") else _files_in_folders(folder, facts)
@@ -92,8 +92,8 @@ def _structures(labels: Mapping[str, Any], description: Path) -> tuple[str, ...]
         by_value = {int(value): str(key) for key, value in labels.items()}
     if labels and sorted(by_value) != list(range(len(by_value))):
         raise ValueError(
-            f"{description}: labels have the values {sorted(by_value)}; expected 0 (background), 1, 2, ... without gaps. "
-            "Renumber the labels in the files and here"
+            f"{description}: labels have the values {sorted(by_value)}; expected 0 (background), 1, 2, ... "
+            "without gaps. Renumber the labels in the files and here"
         )
     return tuple(by_value[value] for value in sorted(by_value) if value > 0)
 
@@ -200,7 +200,7 @@ def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
 
 
 def refuse_shared_patients(splits: Splits, owner: Mapping[str, str], kind: str) -> None:
-    """Raise if anything that `owner` names (a patient, a scan's content) is on both sides of a border that must hold."""
+    """Raise if what `owner` names (a patient, a scan's content) is on both sides of a border that must hold."""
     sides = {name: {owner[c]: c for c in getattr(splits, name)} for name in ("pretrain", "train", "validation", "test")}
     borders = [("train", "validation"), ("train", "test"), ("validation", "test")]
     for a, b in [*borders, ("pretrain", "validation"), ("pretrain", "test")]:

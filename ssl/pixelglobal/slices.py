@@ -222,7 +222,7 @@ class Store:
         facts = json.loads(path.read_text())
         if facts["schema"] != SCHEMA_VERSION:
             raise ValueError(
-                f"{root} was prepared with schema {facts['schema']}, this version reads {SCHEMA_VERSION}; prepare it again"
+                f"{root} has schema {facts['schema']}, this version reads {SCHEMA_VERSION}; prepare it again"
             )
         return Store(
             root,
@@ -321,13 +321,14 @@ def crop_slices(size: int, side: int) -> tuple[slice, slice]:
     return slice(start, start + size), slice(0, size)
 
 
-def read_slices(path: Path, columns: Sequence[str] | None = None, rows: slice | None = None) -> pa.Table:
+def read_slices(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A slice file as an Arrow table; a damaged file is named."""
     try:
         return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)
     except Exception as error:
         raise ValueError(
-            f"cannot read {path}: {error}. Delete this file and its line in cases.csv, then run `pixelglobal prepare` again"
+            f"cannot read {path}: {error}. Delete it and {path.parent.parent / 'records' / path.stem}.json, then run "
+            "`pixelglobal prepare` again; it keeps the other cases"
         ) from error
 
 

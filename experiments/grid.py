@@ -1,0 +1,256 @@
+"""Cells on Ray Tune: which stages are missing, what fits on the cluster at once, and what became of each cell.
+
+Two rounds: first the distinct pre-trainings, then each cell's fine-tuning and evaluation. A trial that trains on several
+workers is only a driver without a CPU of its own, pinned to the head node; one that trains alone holds the CPU or GPU it
+uses. So nothing waits for something that holds what it waits for, on two cores as on a hundred nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from pixelglobal.cluster.train import run_finetune, run_pretrain
+from pixelglobal.config import Config, from_dict
+from pixelglobal.evaluate import evaluate
+from pixelglobal.finetune import choose_patients
+from pixelglobal.runs import default_device, use_threads
+from pixelglobal.slices import Store
+from ray import tune
+
+from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a study: a method with one seed. `config` has the seed and the method's settings in it."""
+
+    study: str
+    method: str
+    config: Config
+    pretrained: bool  # False: random initialisation
+
+    @property
+    def name(self) -> str:
+        """A readable name, such as comparison-full-seed1."""
+        return f"{self.study}-{self.method}-seed{self.config.seed}"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The stages of a cell on one store."""
+
+    cell: Cell
+    pretrain: Stage | None
+    finetune: Stage
+    evaluate: Stage
+    train_cases: tuple[str, ...]
+
+    @property
+    def stages(self) -> list[Stage]:
+        """In the order in which they run."""
+        return [stage for stage in (self.pretrain, self.finetune, self.evaluate) if stage is not None]
+
+    @property
+    def rows(self) -> Path:
+        """The rows of the evaluation."""
+        return self.evaluate.folder / "rows.parquet"
+
+    def error(self) -> str | None:
+        """The traceback of the stage that failed, if one did."""
+        for stage in self.stages:
+            if (stage.folder / "error.txt").is_file():
+                return (stage.folder / "error.txt").read_text()
+        return None
+
+
+def chain_of(cell: Cell, store: Store, out: Path) -> Chain:
+    """The stages that a cell needs; nothing is computed."""
+    config = cell.config
+    train = choose_patients(store, config.finetune.patients, config.seed)
+    first = pretrain_stage(out, config, store) if cell.pretrained else None
+    second = finetune_stage(out, config, store, first, train, store.splits.validation)
+    cases = getattr(store.splits, config.evaluate.split)
+    return Chain(cell, first, second, evaluate_stage(out, config, store, second, cases), tuple(train))
+
+
+def run_grid(cells: Sequence[Cell], store: Store, out: Path) -> list[Chain]:
+    """Run what is missing of every cell; a failed cell does not stop the others (see `Chain.error`).
+
+    Ray must be running (`start_ray`). Raises ValueError at once if the cluster can never give what a cell asks for.
+    """
+    chains = [chain_of(cell, store, out) for cell in cells]
+    firsts = {c.pretrain.name: c for c in chains if c.pretrain is not None and not c.pretrain.is_complete}
+    _round(
+        "pretrain",
+        [{"name": c.cell.name, **_work(c, store, out), "stage": name} for name, c in firsts.items()],
+        _pretrain_trial,
+        cells[0].config.cluster.pretrain_workers,
+        cells,
+        out,
+    )
+    ready = [c for c in chains if not c.evaluate.is_complete and (c.pretrain is None or c.pretrain.is_complete)]
+    _round(
+        "finetune",
+        [{"name": c.cell.name, **_work(c, store, out), "stage": c.evaluate.name} for c in ready],
+        _finish_trial,
+        cells[0].config.cluster.finetune_workers,
+        cells,
+        out,
+    )
+    return chains
+
+
+def _work(chain: Chain, store: Store, out: Path) -> dict[str, Any]:
+    cell = chain.cell
+    return {
+        "study": cell.study,
+        "method": cell.method,
+        "seed": cell.config.seed,
+        "pretrained": cell.pretrained,
+        "config": cell.config.model_dump(mode="json"),
+        "store": str(store.root.resolve()),
+        "out": str(out.resolve()),
+    }
+
+
+def _opened(work: dict[str, Any]) -> tuple[Chain, Store]:
+    store = Store.open(work["store"])
+    cell = Cell(work["study"], work["method"], from_dict(work["config"]), work["pretrained"])
+    return chain_of(cell, store, Path(work["out"])), store
+
+
+def _pretrain_trial(space: dict[str, Any]) -> None:
+    """One Tune trial of the first round."""
+    chain, store = _opened(space["cell"])
+    assert chain.pretrain is not None
+    with working_on(chain.pretrain) as needed:
+        if needed:
+            run_pretrain(chain.cell.config, store.root, chain.pretrain.folder)
+    tune.report({"seconds": chain.pretrain.seconds, **_last_metrics(chain.pretrain.folder)})
+
+
+def _finish_trial(space: dict[str, Any]) -> None:
+    """One Tune trial of the second round: fine-tune, then evaluate."""
+    chain, store = _opened(space["cell"])
+    cell, config = chain.cell, chain.cell.config
+    use_threads(config.cluster.threads_per_worker or max(1, int(config.cluster.cpus_per_worker)))
+    with working_on(chain.finetune) as needed:
+        if needed:
+            run_finetune(
+                config,
+                store.root,
+                chain.finetune.folder,
+                pretrained=chain.pretrain.folder / "model" if chain.pretrain else None,
+                train_cases=chain.train_cases,
+                validation_cases=store.splits.validation,
+            )
+    with working_on(chain.evaluate) as needed:
+        if needed:
+            evaluate(
+                config,
+                store,
+                chain.finetune.folder / "model",
+                chain.evaluate.folder,
+                default_device(),
+                cases=getattr(store.splits, config.evaluate.split),
+                columns={
+                    "method": cell.method,
+                    "seed": config.seed,
+                    "stage": chain.evaluate.name,
+                    "labelled_patients": len(chain.train_cases),
+                },
+            )
+    seconds = chain.finetune.seconds + chain.evaluate.seconds
+    tune.report({"seconds": seconds, **_last_metrics(chain.finetune.folder)})
+
+
+def _last_metrics(folder: Path) -> dict[str, float]:
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return {}
+    last = json.loads(path.read_text().splitlines()[-1])
+    return {key: value for key, value in last.items() if isinstance(value, int | float)}
+
+
+def _round(
+    name: str,
+    works: list[dict[str, Any]],
+    trial: Callable[[dict[str, Any]], None],
+    workers: int,
+    cells: Sequence[Cell],
+    out: Path,
+) -> None:
+    if not works:
+        return
+    cluster = cells[0].config.cluster
+    concurrent = trials_at_once(cells[0].config, workers, ray.cluster_resources())
+    resources = {"cpu": cluster.cpus_per_worker, "gpu": cluster.gpus_per_worker}
+    if workers > 0:  # the driver of a TorchTrainer: no CPU of its own, on the head node
+        resources = {"node:__internal_head__": 0.001}
+    tuner = tune.Tuner(
+        tune.with_resources(trial, resources),
+        param_space={"cell": tune.grid_search(works)},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=concurrent,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{cells[0].study}-{name}-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str((out / "tune").resolve()),
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.config["cell"]["name"])
+
+
+def trials_at_once(config: Config, workers: int, available: dict[str, float]) -> int:
+    """How many trials fit on the cluster together, Ray Data's share left free.
+
+    Raises ValueError if not even one fits, with what is asked for and what there is.
+    """
+    cluster, count = config.cluster, max(1, workers)
+    data = cluster.data_cpus if workers > 0 else 0.0
+    cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
+    fits = math.floor((cpus - data) / (count * cluster.cpus_per_worker) + 1e-9)
+    if cluster.gpus_per_worker:
+        fits = min(fits, math.floor(gpus / (count * cluster.gpus_per_worker) + 1e-9))
+    if fits < 1:
+        raise ValueError(
+            f"one training needs {count} x {cluster.cpus_per_worker:g} CPUs and {count} x {cluster.gpus_per_worker:g} "
+            f"GPUs, and {data:g} CPUs must stay free for Ray Data; the cluster has {cpus:g} CPUs and {gpus:g} GPUs. "
+            "Lower cluster.pretrain_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, or add nodes"
+        )
+    return fits
+
+
+def start_ray() -> None:
+    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine.
+
+    Workers find the code by PYTHONPATH: relative in a job, whose working directory is shipped to every node.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    joins = bool(os.environ.get("RAY_ADDRESS"))
+    paths = ["ssl", "."] if joins else [str(ROOT / "ssl"), str(ROOT)]
+    settings: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}}
+    if not joins:
+        settings |= {"address": "local"}
+    ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+    ray.data.DataContext.get_current().enable_progress_bars = False

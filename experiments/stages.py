@@ -1,0 +1,232 @@
+"""The stage graph: every result lives in a folder whose name is the hash of exactly what made it.
+
+A stage is one pre-training, one fine-tuning or one evaluation. Its address is a hash of the settings that can change
+its result, of the content of its data, and of the addresses of the stages before it. Studies that need the same stage
+share it; a finished stage is never run again; two drivers never run the same stage at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from pixelglobal.config import Config
+from pixelglobal.slices import Store
+
+# Raise a number when the code of a stage changes what it computes from the same settings.
+SCHEMA = {"pretrain": 1, "finetune": 1, "evaluate": 1}
+# Settings that only change speed or what is logged.
+WITHOUT_EFFECT = {"pretrain": {"log_every_steps", "checkpoints_to_keep"}, "finetune": set(), "evaluate": {"batch_size"}}
+STALE_AFTER_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the graph. `facts` is all that its address was made of."""
+
+    kind: str
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Kind and address, as in the folder's name."""
+        return self.folder.name
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the result is there. A torn mark is an error that says what to delete."""
+        mark = self.folder / "done.json"
+        if not mark.is_file():
+            return False
+        try:
+            return bool(json.loads(mark.read_text())["name"] == self.name)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(
+                f"{mark} cannot be read; delete the folder {self.folder} and run the same command again: "
+                "only this stage is computed anew"
+            ) from None
+
+    @property
+    def seconds(self) -> float:
+        """How long a complete stage took, over all its tries."""
+        return float(json.loads((self.folder / "done.json").read_text())["seconds"])
+
+
+def _stage(out: Path, kind: str, facts: dict[str, Any]) -> Stage:
+    facts = {"kind": kind, "schema": SCHEMA[kind], **facts}
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    address = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return Stage(kind, out / "stages" / f"{kind}-{address}", facts)
+
+
+def _settings(config: Config, section: str) -> dict[str, Any]:
+    values = getattr(config, section).model_dump(mode="json")
+    return {key: value for key, value in values.items() if key not in WITHOUT_EFFECT.get(section, ())}
+
+
+def content_of(store: Store, cases: Sequence[str]) -> str:
+    """A hash of what some cases hold: voxels, labels, grid and the way they were prepared."""
+    rows = store.cases[store.cases["case"].isin(list(cases))].sort_values("case").to_csv(index=False)
+    facts = [store.structures, store.left_right_pairs, store.absent_structures, store.image_size, store.hu_min,
+             store.hu_max, store.in_plane_spacing_mm]  # fmt: skip
+    return hashlib.blake2b((json.dumps(facts) + rows).encode(), digest_size=16).hexdigest()
+
+
+def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
+    """The pre-training that a config describes, on the store's pre-training split."""
+    facts = {
+        "seed": config.seed,
+        "data": content_of(store, store.splits.pretrain),
+        "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
+        "stream": "local" if config.cluster.pretrain_workers == 0 else "ray",
+        **{section: _settings(config, section) for section in ("views", "network", "pretrain")},
+    }
+    return _stage(out, "pretrain", facts)
+
+
+def finetune_stage(
+    out: Path, config: Config, store: Store, pretrained: Stage | None, train: Sequence[str], validation: Sequence[str]
+) -> Stage:
+    """A fine-tuning from a pre-training, or from random weights (None)."""
+    facts = {
+        "seed": config.seed,
+        "pretrained": pretrained.name if pretrained else None,
+        "train": content_of(store, train),
+        "validation": content_of(store, validation),
+        "workers": max(1, config.cluster.finetune_workers),
+        # Random initialisation is normalised by the training split and by the same scope.
+        "normalization": config.pretrain.normalization,
+        "normalized_by": content_of(store, store.splits.train),
+        **{section: _settings(config, section) for section in ("views", "network", "finetune")},
+    }
+    return _stage(out, "finetune", facts)
+
+
+def evaluate_stage(out: Path, config: Config, store: Store, finetuned: Stage, cases: Sequence[str]) -> Stage:
+    """An evaluation of a fine-tuning on held-out cases."""
+    facts = {
+        "finetuned": finetuned.name,
+        "cases": content_of(store, cases),
+        "precision": config.finetune.precision,
+        **{section: _settings(config, section) for section in ("evaluate",)},
+    }
+    return _stage(out, "evaluate", facts)
+
+
+@contextmanager
+def working_on(stage: Stage) -> Iterator[bool]:
+    """Do a stage inside: yields False if it is complete already (also if another process has just finished it).
+
+    Waits while another living process works on it; takes over from a dead one. A stage that raises keeps its folder,
+    with the traceback in error.txt, so that the same command can continue it.
+    """
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    lock = stage.folder / "lock.json"
+    while not stage.is_complete and not _take(lock):
+        time.sleep(1.0)
+    if stage.is_complete:
+        yield False
+        return
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(lock, stop), daemon=True)
+    heart.start()
+    began = time.perf_counter()
+    earlier = stage.folder / "seconds.json"
+    spent = float(json.loads(earlier.read_text())) if earlier.is_file() else 0.0
+    try:
+        _write(stage.folder / "stage.json", stage.facts)
+        _write(stage.folder / "environment.json", environment())
+        (stage.folder / "error.txt").unlink(missing_ok=True)
+        yield True
+        seconds = round(spent + time.perf_counter() - began, 3)
+        _write(stage.folder / "done.json", {"name": stage.name, "seconds": seconds})
+        earlier.unlink(missing_ok=True)
+    except BaseException:
+        (stage.folder / "error.txt").write_text(traceback.format_exc())
+        _write(earlier, spent + time.perf_counter() - began)
+        raise
+    finally:
+        stop.set()
+        heart.join()
+        lock.unlink(missing_ok=True)
+
+
+def _take(lock: Path) -> bool:
+    """Create the lock; a lock whose owner is dead is removed first."""
+    try:
+        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        if _is_stale(lock):
+            lock.unlink(missing_ok=True)
+        return False
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+    return True
+
+
+def _is_stale(lock: Path) -> bool:
+    try:
+        age = time.time() - lock.stat().st_mtime
+        owner = json.loads(lock.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False  # it is just being written or removed
+    if owner["host"] == socket.gethostname() and not Path(f"/proc/{owner['pid']}").exists() and Path("/proc").exists():
+        return True
+    return age > STALE_AFTER_SECONDS
+
+
+def _beat(lock: Path, stop: threading.Event) -> None:
+    while not stop.wait(10.0):
+        if lock.exists():
+            os.utime(lock)
+
+
+def environment() -> dict[str, Any]:
+    """What ran: commit, versions, machine."""
+    packages = ("pixelglobal", "torch", "torchvision", "timm", "ray", "numpy", "scipy", "pandas", "pyarrow", "nibabel")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "from source"
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+        "cpus": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def git(*arguments: str) -> str:
+    """The answer of git about this checkout, empty when there is none."""
+    if not shutil.which("git"):
+        return ""
+    root = Path(__file__).resolve().parent.parent
+    answer = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _write(path: Path, value: Any) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps(value, indent=1) + "\n")
+    scratch.rename(path)

@@ -1,0 +1,199 @@
+"""The plain training loops on the workers of Ray Train.
+
+Each loop runs unchanged on every worker; this file gives it its slices (Ray Data), its place among the workers, and
+checkpoints that go through `ray.train.report`. With 0 workers the same loop runs right here, without Ray.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import ray.train
+import torch
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from pixelglobal.cluster.data import RayStream, slice_dataset
+from pixelglobal.config import Config, from_dict
+from pixelglobal.finetune import finetune
+from pixelglobal.pretrain import pretrain
+from pixelglobal.runs import LocalRun, default_device, use_threads
+from pixelglobal.slices import LocalStream, Store
+
+
+class TrainRun:
+    """The run of a Ray Train worker: the shared folder, and checkpoints through `ray.train.report`."""
+
+    def __init__(self, folder: Path) -> None:
+        context = ray.train.get_context()
+        self.folder = folder
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        if self.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._local: Path | None = None
+
+    def latest_checkpoint(self) -> Path | None:
+        """The last registered training state, on this machine."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        return Path(checkpoint.to_directory())
+
+    def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
+        """Hand an epoch's metrics and state to Ray Train; waits for all workers."""
+        state = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
+        ray.train.report(dict(metrics), checkpoint=state, checkpoint_dir_name=f"epoch_{int(metrics['epoch']):04d}")
+
+
+def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
+    """Pre-train into a run folder on `cluster.pretrain_workers` workers; returns the exported model's folder.
+
+    The same call in the same folder continues an interrupted run.
+    """
+    store = Store.open(store_root)
+    if config.cluster.pretrain_workers == 0:
+        use_threads(config.cluster.threads_per_worker)
+        stream = LocalStream(
+            store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=config.seed
+        )
+        run = LocalRun(folder, config.pretrain.checkpoints_to_keep)
+        return pretrain(config, store, stream, run, default_device())
+    _require_shared(folder)
+    work = {
+        "config": config.model_dump(mode="json"),
+        "store": str(store.root.resolve()),
+        "folder": str(folder.resolve()),
+    }
+    kept = [int(path.name.removeprefix("epoch_")) for path in (folder / "train" / "pretrain").glob("epoch_*")]
+    first_epoch = max(kept, default=-1) + 1
+    dataset = slice_dataset(store, store.splits.pretrain, seed=config.seed, first_epoch=first_epoch)
+    _fit(_pretrain_worker, work, config, folder, "pretrain", config.cluster.pretrain_workers, {"train": dataset})
+    return folder / "model"
+
+
+def run_finetune(
+    config: Config,
+    store_root: Path,
+    folder: Path,
+    *,
+    pretrained: Path | None,
+    train_cases: Sequence[str],
+    validation_cases: Sequence[str],
+) -> Path:
+    """Fine-tune into a run folder on `cluster.finetune_workers` workers; returns the best model's folder."""
+    work = {
+        "config": config.model_dump(mode="json"),
+        "store": str(store_root.resolve()),
+        "folder": str(folder.resolve()),
+        "pretrained": None if pretrained is None else str(pretrained.resolve()),
+        "train_cases": list(train_cases),
+        "validation_cases": list(validation_cases),
+    }
+    if config.cluster.finetune_workers == 0:
+        use_threads(config.cluster.threads_per_worker)
+        return _finetune(work, LocalRun(folder), default_device())
+    _require_shared(folder)
+    _fit(_finetune_worker, work, config, folder, "finetune", config.cluster.finetune_workers, None)
+    return folder / "model"
+
+
+def _pretrain_worker(work: dict[str, Any]) -> None:
+    config, store = from_dict(work["config"]), Store.open(work["store"])
+    _prepare_worker(config)
+    run = TrainRun(Path(work["folder"]))
+    stream = RayStream(
+        ray.train.get_dataset_shard("train"),
+        n_slices=store.n_slices(store.splits.pretrain),
+        batch_size=_share(config.pretrain.batch_size, run.world_size),
+        buffer_slices=config.cluster.shuffle_buffer_slices,
+        seed=config.seed,
+        rank=run.rank,
+    )
+    pretrain(config, store, stream, run, get_device())
+
+
+def _finetune_worker(work: dict[str, Any]) -> None:
+    _prepare_worker(from_dict(work["config"]))
+    _finetune(work, TrainRun(Path(work["folder"])), get_device())
+
+
+def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.device) -> Path:
+    return finetune(
+        from_dict(work["config"]),
+        Store.open(work["store"]),
+        run,
+        device,
+        pretrained=Path(work["pretrained"]) if work["pretrained"] else None,
+        train_cases=work["train_cases"],
+        validation_cases=work["validation_cases"],
+    )
+
+
+def _fit(
+    loop: Any, work: dict[str, Any], config: Config, folder: Path, name: str, workers: int, datasets: Any
+) -> None:
+    """One TorchTrainer; the same name and folder let Ray Train continue where it stopped."""
+    cluster = config.cluster
+    resources = {"CPU": cluster.cpus_per_worker}
+    if cluster.gpus_per_worker:
+        resources["GPU"] = cluster.gpus_per_worker
+    execution = ray.data.ExecutionOptions(preserve_order=True)
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=work,
+        datasets=datasets,
+        dataset_config=DataConfig(execution_options=execution),
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str((folder / "train").resolve()),
+            failure_config=FailureConfig(max_failures=cluster.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.pretrain.checkpoints_to_keep),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    result = trainer.fit()
+    if result.error is not None:
+        raise result.error
+
+
+def _prepare_worker(config: Config) -> None:
+    use_threads(config.cluster.threads_per_worker or max(1, int(config.cluster.cpus_per_worker)))
+
+
+def _share(batch_size: int, workers: int) -> int:
+    share, rest = divmod(batch_size, workers)
+    if rest or share < 2 or share % 2:
+        better = 2 * workers * max(1, share // 2)
+        raise ValueError(
+            f"pretrain.batch_size={batch_size} over cluster.pretrain_workers={workers} gives {batch_size / workers:g} "
+            f"slices a worker; each needs the same even number, so try pretrain.batch_size={better}"
+        )
+    return share
+
+
+def _require_shared(folder: Path) -> None:
+    """Fail now, not after an hour, if the run folder cannot be written from another process of the cluster."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".probe.{os.getpid()}"
+    probe.write_text("written by the driver")
+
+    @ray.remote(num_cpus=0)
+    def seen(path: str) -> bool:
+        return Path(path).exists()
+
+    try:
+        if not ray.get(seen.options(scheduling_strategy="SPREAD").remote(str(probe.resolve()))):
+            raise ValueError(
+                f"{folder} is not visible from the other machines of the cluster; choose an output folder on storage "
+                "that all nodes share (NFS, EFS, FSx)"
+            )
+    finally:
+        probe.unlink(missing_ok=True)
