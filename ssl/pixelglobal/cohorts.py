@@ -162,8 +162,8 @@ def split_cases(cases: Sequence[Case], *, train_fraction: float, validation_frac
         )
     order = [labelled[i] for i in np.random.default_rng(seed).permutation(n)]
     part = dict.fromkeys(order[:n_train], "train")
-    part |= dict.fromkeys(order[n_train:n_train + n_validation], "validation")
-    part |= dict.fromkeys(order[n_train + n_validation:], "test")
+    part |= dict.fromkeys(order[n_train : n_train + n_validation], "validation")
+    part |= dict.fromkeys(order[n_train + n_validation :], "test")
     named = {
         name: tuple(c.case for c in cases if c.label is not None and part[c.patient] == name)
         for name in ("train", "validation", "test")

@@ -58,9 +58,7 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
     store = Store.open(store_root)
     if config.cluster.pretrain_workers == 0:
         use_threads(config.cluster.threads_per_worker)
-        stream = LocalStream(
-            store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=config.seed
-        )
+        stream = LocalStream(store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=config.seed)
         run = LocalRun(folder, config.pretrain.checkpoints_to_keep)
         return pretrain(config, store, stream, run, default_device())
     _require_shared(folder)
@@ -134,9 +132,7 @@ def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.devi
     )
 
 
-def _fit(
-    loop: Any, work: dict[str, Any], config: Config, folder: Path, name: str, workers: int, datasets: Any
-) -> None:
+def _fit(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: str, workers: int, datasets: Any) -> None:
     """One TorchTrainer; the same name and folder let Ray Train continue where it stopped."""
     cluster = config.cluster
     resources = {"CPU": cluster.cpus_per_worker}
