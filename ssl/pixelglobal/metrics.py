@@ -26,8 +26,8 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     0.6666666666666666
     """
     _require_masks(prediction, reference)
-    size = np.count_nonzero(prediction) + np.count_nonzero(reference)
-    return 2 * np.count_nonzero(prediction & reference) / size if size else float("nan")
+    size = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
+    return 2 * int(np.count_nonzero(prediction & reference)) / size if size else float("nan")
 
 
 def hausdorff_mm(
@@ -101,6 +101,7 @@ def _row(
         "hausdorff_mm": _hausdorff_of(distances, 100.0),
         "hausdorff95_mm": _hausdorff_of(distances, 95.0),
         "surface_dice": _surface_dice_of(distances, tolerance_mm),
+        "diagonal_mm": float(np.linalg.norm(np.multiply(p.shape, spacing_mm))),  # what a miss costs in a mean distance
     }
 
 
