@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import tune
+
+from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
 from pixelglobal.cluster.train import run_finetune, run_pretrain
 from pixelglobal.config import Config, from_dict
 from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import choose_patients
 from pixelglobal.runs import default_device, use_threads
 from pixelglobal.slices import Store
-from ray import tune
-
-from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
 
 ROOT = Path(__file__).resolve().parent.parent
 

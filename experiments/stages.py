@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from pixelglobal.config import Config
 from pixelglobal.slices import Store
 

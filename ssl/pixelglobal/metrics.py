@@ -1,4 +1,4 @@
-"""Overlap and distance of a prediction and its reference: exact, in millimetres, with one stated policy for empty masks.
+"""Overlap and distance of a prediction and its reference: exact, in millimetres, with one policy for empty masks.
 
 | masks | Dice | surface Dice | Hausdorff distance |
 |---|---|---|---|
@@ -120,7 +120,7 @@ def contour_points(mask: np.ndarray) -> np.ndarray:
 def _directed_distances_mm(
     prediction: np.ndarray, reference: np.ndarray, spacing_mm: Spacing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of each contour point of the one to the contour of the other, both ways; inf where the other is empty."""
+    """Distance of each contour point to the other contour, both ways; inf where the other mask is empty."""
     _require_masks(prediction, reference)
     if len(spacing_mm) != prediction.ndim:
         raise ValueError(

@@ -292,15 +292,22 @@ class Store:
 
     def paste_back(self, case: str, labels: np.ndarray) -> np.ndarray:
         """Stored-grid labels uint8 [S, H, H] on the scan's own grid [S, rows, columns]; background outside the crop."""
+        return self._paste_back(case, labels, 0)
+
+    def paste_back_image(self, case: str, image_hu: np.ndarray) -> np.ndarray:
+        """One stored slice int16 [H, H] on the scan's own grid [rows, columns]; the clip's minimum outside the crop."""
+        return self._paste_back(case, image_hu[None], round(self.hu_min))[0]
+
+    def _paste_back(self, case: str, stored: np.ndarray, fill: int) -> np.ndarray:
         facts = self._facts(case)
         rows, columns = int(facts["rows"]), int(facts["columns"])
         grid_rows, grid_columns = int(facts["stored_rows"]), int(facts["stored_columns"])
-        whole = np.zeros((len(labels), grid_rows, grid_columns), np.uint8)
+        whole = np.full((len(stored), grid_rows, grid_columns), fill, stored.dtype)
         (to_y, from_y), (to_x, from_x) = (
             crop_slices(grid_rows, self.image_size),
             crop_slices(grid_columns, self.image_size),
         )
-        whole[:, from_y, from_x] = labels[:, to_y, to_x]
+        whole[:, from_y, from_x] = stored[:, to_y, to_x]
         if (grid_rows, grid_columns) == (rows, columns):
             return whole
         y = np.minimum((np.arange(rows) + 0.5) * grid_rows // rows, grid_rows - 1).astype(int)

@@ -1,4 +1,4 @@
-"""Ray Data as a stream of slices: Parquet rows on any storage, shuffled by file and by buffer, read ahead of the device."""
+"""Ray Data as a stream of slices: Parquet rows, shuffled by file and in a buffer, read ahead of the device."""
 
 from __future__ import annotations
 

@@ -1,0 +1,151 @@
+"""What a study's report shows, read from the finished stages: rows, curves, example slices, costs, leakage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.figures import Curve, Overlay, UncertaintyPicture
+from experiments.grid import Chain
+from pixelglobal.predict import uncertainty_maps
+from pixelglobal.runs import default_device, read_metrics
+from pixelglobal.slices import Store
+from pixelglobal.volumes import read_labels
+
+
+def finished(chains: Sequence[Chain]) -> list[Chain]:
+    """The chains whose evaluation is there."""
+    return [chain for chain in chains if chain.evaluate.is_complete]
+
+
+def rows_of(chains: Sequence[Chain]) -> pd.DataFrame:
+    """The rows of all finished cells, with the study's names for method and seed."""
+    parts = []
+    for chain in finished(chains):
+        part = pd.read_parquet(chain.rows)
+        part["study"], part["method"], part["seed"] = chain.cell.study, chain.cell.method, chain.cell.config.seed
+        parts.append(part)
+    if not parts:
+        raise ValueError("no cell of this study is finished; run it first, or see why its cells failed with `status`")
+    return pd.concat(parts, ignore_index=True)
+
+
+def curves_of(chains: Sequence[Chain], kind: str) -> list[Curve]:
+    """The training logs of one kind of stage, "pretrain" or "finetune"."""
+    curves = []
+    for chain in chains:
+        stage = getattr(chain, kind)
+        if stage is not None and (stage.folder / "metrics.jsonl").is_file():
+            curves.append(Curve(chain.cell.method, chain.cell.config.seed, read_metrics(stage.folder)))
+    return curves
+
+
+def overlays_of(chains: Sequence[Chain], store: Store, count: int = 3) -> list[Overlay]:
+    """For a few test cases the slice with most structures: reference and, for each method, its first run's prediction."""
+    firsts: dict[str, Chain] = {}
+    for chain in finished(chains):
+        firsts.setdefault(chain.cell.method, chain)
+    any_chain = next(iter(firsts.values()))
+    cases = sorted(
+        path.name.removesuffix(".nii.gz") for path in (any_chain.evaluate.folder / "predictions").glob("*.gz")
+    )
+    overlays = []
+    for case in [cases[i] for i in np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)]:
+        reference, spacing_mm, _ = read_labels(store.label_path(case))
+        variety = [len(np.unique(s)) * 1e6 + np.count_nonzero(s) for s in reference]
+        index = int(np.argmax(variety))
+        predictions = {
+            method: read_labels(chain.evaluate.folder / "predictions" / f"{case}.nii.gz")[0][index]
+            for method, chain in firsts.items()
+        }
+        image = store.paste_back_image(case, store.read_case(case).image_hu[index].numpy())
+        overlays.append(
+            Overlay(case, index, image, spacing_mm[1] / spacing_mm[2], reference[index], predictions, store.structures)
+        )
+    return overlays
+
+
+def uncertainty_of(chains: Sequence[Chain], store: Store, count: int = 4) -> list[UncertaintyPicture]:
+    """Teacher uncertainty of the middle slices of a few test cases, from the first run that has a pixel head."""
+    for chain in finished(chains):
+        if chain.pretrain is None or not chain.cell.config.pretrain.pixel_matching:
+            continue
+        pictures = []
+        for case in store.splits.test[:count]:
+            whole = store.read_case(case)
+            index = int(whole.label.flatten(1).count_nonzero(1).argmax())
+            image = whole.image_hu[index : index + 1]
+            u = uncertainty_maps(chain.pretrain.folder / "model", image, default_device())[0].numpy()
+            pictures.append(UncertaintyPicture(case, index, image[0].numpy(), u))
+        return pictures
+    return []
+
+
+def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
+    """One flat record for each cell: settings, state, scores, cost."""
+    records = []
+    for chain in chains:
+        config, done = chain.cell.config, chain.evaluate.is_complete
+        record: dict[str, Any] = {
+            "cell": chain.cell.name,
+            "method": chain.cell.method,
+            "seed": config.seed,
+            "state": "done" if done else "failed" if chain.error() else "missing",
+            "labelled patients": len(chain.train_cases),
+            "encoder": config.network.encoder,
+            "mean DSC (%)": "",
+        }
+        if done:
+            rows = pd.read_parquet(chain.rows)
+            volumes = rows[(rows["slice_index"] == -1) & rows["contoured"]]
+            record["mean DSC (%)"] = f"{volumes.groupby('structure')['dice'].mean().mean() * 100:.2f}"
+        for stage in (chain.pretrain, chain.finetune, chain.evaluate):
+            if stage is not None:
+                record[f"{stage.kind} (s)"] = f"{stage.seconds:.0f}" if stage.is_complete else ""
+                record[f"{stage.kind} folder"] = stage.name
+        records.append(record)
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    return [{column: record.get(column, "") for column in columns} for record in records]
+
+
+def leakage_note(chains: Sequence[Chain], store: Store) -> str:
+    """A sentence on whether any test scan, by its voxels, was seen in pre-training or fine-tuning."""
+    tested = set(store.cases[store.cases["case"].isin(store.splits.test)]["sha256"])
+    seen: dict[str, str] = {}
+    for chain in finished(chains):
+        facts = json.loads((chain.finetune.folder / "model" / "model.json").read_text())
+        seen |= {sha: f"{case} in {chain.cell.name}" for case, sha in facts["cases_seen"].items()}
+    leaked = sorted(seen[sha] for sha in tested & seen.keys())
+    if leaked:
+        return f"LEAKAGE: test scans were seen in training: {', '.join(leaked)}. These results must not be used."
+    return (
+        f"No leakage: none of the {len(tested)} test scans, compared by the content of their voxels, is among the "
+        f"{len(seen)} scans that were seen in pre-training, fine-tuning or validation."
+    )
+
+
+def failures(chains: Sequence[Chain]) -> list[str]:
+    """One sentence for each cell that has no result."""
+    notes = []
+    for chain in chains:
+        if not chain.evaluate.is_complete:
+            error = (chain.error() or "it has not run").strip().splitlines()[-1]
+            notes.append(f"{chain.cell.name} has no result: {error}")
+    return notes
+
+
+def environment_of(chains: Sequence[Chain]) -> dict[str, Any]:
+    """Where the first finished cell ran, and its resolved settings."""
+    chain = finished(chains)[0]
+    place = json.loads((chain.evaluate.folder / "environment.json").read_text())
+    return {"environment": place, "settings of the first cell": chain.cell.config.model_dump(mode="json")}
+
+
+def rows_path(out: Path, study: str) -> Path:
+    """Where a study's rows are gathered."""
+    return out / study / "rows.parquet"
