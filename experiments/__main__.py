@@ -31,7 +31,7 @@ from experiments.progress import shown, state_of
 from experiments.report import Picture, write_report
 from experiments.tables import comparison_table
 from pixelglobal.config import Config, resolve
-from pixelglobal.slices import Store
+from pixelglobal.store import Store
 
 STUDIES = {comparison.NAME: comparison}
 
@@ -59,10 +59,7 @@ def run(
 ) -> None:
     """Run what is missing of a study, then write its report."""
     config, opened, cells = _open(study, settings, store, preset, seeds, methods)
-    start_ray()
-    import ray
-
-    at_once = trials_at_once(config, config.cluster.finetune_workers, ray.cluster_resources())
+    at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
     chains = [chain_of(cell, opened, out) for cell in cells]
     with shown(chains, console, at_once):
         run_grid(cells, opened, out)

@@ -14,7 +14,7 @@ from experiments.figures import Curve, Overlay, UncertaintyPicture
 from experiments.grid import Chain
 from pixelglobal.predict import uncertainty_maps
 from pixelglobal.runs import default_device, read_metrics
-from pixelglobal.slices import Store
+from pixelglobal.store import Store
 from pixelglobal.volumes import read_labels
 
 
@@ -46,7 +46,7 @@ def curves_of(chains: Sequence[Chain], kind: str) -> list[Curve]:
 
 
 def overlays_of(chains: Sequence[Chain], store: Store, count: int = 3) -> list[Overlay]:
-    """For a few test cases the slice with most structures: reference and, for each method, its first run's prediction."""
+    """For a few test cases the slice with most structures: the reference, and each method's first run."""
     firsts: dict[str, Chain] = {}
     for chain in finished(chains):
         firsts.setdefault(chain.cell.method, chain)

@@ -2,8 +2,8 @@
 
 Question: are patients segmented better after the full method than from random initialisation, with the same few labels?
 Unit of analysis: the patient (3-D Dice on the original grid); the paper's test over slices is printed below it.
-Cost: one pre-training for each method and seed, one fine-tuning for each cell. On 2 CPU cores preset `smoke` takes about
-    5 minutes for 2 seeds, `small` about an hour and a half for 3; preset `paper` needs GPUs for weeks.
+Cost: one pre-training for each method and seed, one fine-tuning for each cell; on 2 CPU cores about 5 minutes for 2
+    seeds of preset `smoke` and about an hour for 3 of `small`; preset `paper` needs GPUs for weeks.
 The paper says: Ours beats random by 14.93 %, 4.19 % and 12.52 % (relative, average DSC) on its three cohorts.
 Not reproduced, if: the 95 % interval of the gain over patients includes 0.
 Run: python -m experiments run comparison --store STORE --out OUT --preset small

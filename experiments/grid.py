@@ -1,13 +1,14 @@
 """Cells on Ray Tune: which stages are missing, what fits on the cluster at once, and what became of each cell.
 
-Two rounds: first the distinct pre-trainings, then each cell's fine-tuning and evaluation. A trial that trains on several
-workers is only a driver without a CPU of its own, pinned to the head node; one that trains alone holds the CPU or GPU it
-uses. So nothing waits for something that holds what it waits for, on two cores as on a hundred nodes.
+Two rounds: first the distinct pre-trainings, then each cell's fine-tuning and evaluation. A trial that trains on
+several workers is only a driver without a CPU of its own, pinned to the head node; one that trains alone holds the CPU
+or GPU it uses. So nothing waits for something that holds what it waits for, on two cores as on a hundred nodes.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -25,7 +26,7 @@ from pixelglobal.config import Config, from_dict
 from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import choose_patients
 from pixelglobal.runs import default_device, use_threads
-from pixelglobal.slices import Store
+from pixelglobal.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -239,18 +240,19 @@ def trials_at_once(config: Config, workers: int, available: dict[str, float]) ->
     return fits
 
 
-def start_ray() -> None:
-    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine.
+def start_ray() -> dict[str, float]:
+    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine; returns its resources.
 
     Workers find the code by PYTHONPATH: relative in a job, whose working directory is shipped to every node.
     """
     if ray.is_initialized():
-        return
+        return ray.cluster_resources()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     joins = bool(os.environ.get("RAY_ADDRESS"))
     paths = ["ssl", "."] if joins else [str(ROOT / "ssl"), str(ROOT)]
     settings: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}}
     if not joins:
         settings |= {"address": "local"}
-    ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
     ray.data.DataContext.get_current().enable_progress_bars = False
+    return ray.cluster_resources()

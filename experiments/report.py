@@ -12,7 +12,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from experiments.figures import svg
-from experiments.tables import Table
+from experiments.printing import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 

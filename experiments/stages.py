@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from pixelglobal.config import Config
-from pixelglobal.slices import Store
+from pixelglobal.store import Store
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
 SCHEMA = {"pretrain": 1, "finetune": 1, "evaluate": 2}

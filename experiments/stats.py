@@ -202,7 +202,7 @@ def compare_runs(means_a: Sequence[float], means_b: Sequence[float]) -> Comparis
     )
 
 
-def correct_p_values(p_values: Sequence[float], method: str = "holm") -> np.ndarray:
+def correct_p_values(p_values: Sequence[float] | np.ndarray, method: str = "holm") -> np.ndarray:
     """Adjusted p-values of one family: "holm" (family-wise error), "bh" (false discoveries) or "none".
 
     >>> correct_p_values([0.01, 0.04, 0.03]).round(3).tolist()
@@ -232,6 +232,6 @@ def _require_pairs(a: np.ndarray, b: np.ndarray, owners: np.ndarray) -> None:
     for name, scores in (("scores_a", a), ("scores_b", b)):
         if not np.isfinite(scores).all():
             raise ValueError(
-                f"{name} holds {int((~np.isfinite(scores)).sum())} values that are not finite; decide what an undefined "
-                "score means (evaluation gives 0 for a missed structure) before testing"
+                f"{name} holds {int((~np.isfinite(scores)).sum())} values that are not finite; decide what an "
+                "undefined score means (evaluation gives 0 for a missed structure) before testing"
             )

@@ -5,80 +5,19 @@ A `*` stands only where the reference method gains and the corrected p is under 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from experiments.printing import GAIN, LOSS, Table
 from experiments.stats import Comparison, compare_paired, compare_runs, correct_p_values
 
 ALPHA = 0.05
-GAIN, LOSS = "*", "†"
 KEYS = ["method", "seed", "case", "patient", "slice_index", "structure"]
 NEEDED = [*KEYS, "dice", "hausdorff_mm"]
 Claim = Literal["checkpoint", "method"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A finished table: `frame` holds printed cells, `comparisons` every test behind them."""
-
-    title: str
-    caption: str
-    metric_card: tuple[str, ...]
-    frame: pd.DataFrame  # columns: method, metric, one per structure, Average
-    comparisons: pd.DataFrame  # one row per test: method, structure, unit, difference, interval, p, corrected p
-    best: frozenset[tuple[int, str]]  # (row, column) of the best DSC and HD of each column
-
-    def to_markdown(self) -> str:
-        """A Markdown table with caption and card."""
-        head = [str(c) for c in self.frame.columns]
-        lines = [f"**{self.title}.** {self.caption}", "", _bar(head), _bar(["---"] * len(head))]
-        for i, row in enumerate(self.frame.itertuples(index=False)):
-            lines.append(_bar([f"**{v}**" if (i, c) in self.best else str(v) for c, v in zip(head, row, strict=True)]))
-        return "\n".join([*lines, "", *(f"- {line}" for line in self.metric_card), ""])
-
-    def to_latex(self) -> str:
-        """A table environment for the booktabs package."""
-        head = [str(c) for c in self.frame.columns]
-        lines = [r"\begin{table}", rf"\caption{{{_tex(self.title)}. {_tex(self.caption)}}}",
-                 rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule",
-                 " & ".join(_tex(c) for c in head) + r" \\", r"\midrule"]  # fmt: skip
-        for i, row in enumerate(self.frame.itertuples(index=False)):
-            cells = [
-                rf"\textbf{{{_tex(v)}}}" if (i, c) in self.best else _tex(v) for c, v in zip(head, row, strict=True)
-            ]
-            lines.append(" & ".join(cells) + r" \\")
-        notes = r"\\ ".join(_tex(line) for line in self.metric_card)
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\par\footnotesize {notes}", r"\end{table}", ""])
-
-    def to_csv(self) -> str:
-        """The printed cells as CSV."""
-        return self.frame.to_csv(index=False)
-
-    def to_html(self) -> str:
-        """A table element with caption; the card follows as a list."""
-        head = [str(c) for c in self.frame.columns]
-        body = []
-        for i, row in enumerate(self.frame.itertuples(index=False)):
-            cells = []
-            for j, (column, value) in enumerate(zip(head, row, strict=True)):
-                tag = 'th scope="row"' if j == 0 else "td"
-                text = html.escape(str(value))
-                text = f"<strong>{text}</strong>" if (i, column) in self.best else text
-                cells.append(f"<{tag}>{text}</{tag.split()[0]}>")
-            first = i == 0 or self.frame["method"].iloc[i] != ""
-            body.append(f"<tr{' class=first' if first else ''}>" + "".join(cells) + "</tr>")
-        header = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in head)
-        card = "".join(f"<li>{html.escape(line)}</li>" for line in self.metric_card)
-        return (
-            f"<table><caption><strong>{html.escape(self.title)}.</strong> {html.escape(self.caption)}</caption>"
-            f"<thead><tr>{header}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-            f'<ul class="metric-card">{card}</ul>'
-        )
 
 
 def comparison_table(
@@ -119,7 +58,8 @@ def comparison_table(
     if len(comparisons):
         for u in units:  # each way of testing is a family of its own
             family = comparisons["asked_unit"] == u
-            comparisons.loc[family, "corrected_p"] = correct_p_values(comparisons.loc[family, "p_value"], correction)
+            p_values = comparisons.loc[family, "p_value"].to_numpy()
+            comparisons.loc[family, "corrected_p"] = correct_p_values(p_values, correction)
     frame, best = _frame(shown, comparisons, methods, structures, reference, units)
     card = _card(rows, volumes, fixed, unit, test, correction, claim, len(comparisons) // max(1, len(units)))
     caption = (
@@ -310,12 +250,3 @@ def _card(
             else []
         ),
     )
-
-
-def _bar(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _tex(text: object) -> str:
-    out = "".join("\\" + c if c in "&%$#_{}" else r"\textbackslash{}" if c == "\\" else c for c in str(text))
-    return out.replace("<", "$<$").replace(">", "$>$").replace(LOSS, r"$\dagger$").replace("~", r"\textasciitilde{}")

@@ -13,7 +13,7 @@ from pixelglobal.config import Config
 from pixelglobal.finetune import load_segmenter
 from pixelglobal.metrics import score_case
 from pixelglobal.predict import predict_case
-from pixelglobal.slices import Store
+from pixelglobal.store import Store
 from pixelglobal.volumes import read_labels, write_labels
 
 

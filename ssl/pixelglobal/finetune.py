@@ -32,7 +32,8 @@ from pixelglobal.networks import ResUNet, Segmenter, seeded
 from pixelglobal.optim import polynomial, set_learning_rate
 from pixelglobal.runs import Run, append_metrics, autocast, place
 from pixelglobal.seeds import derive, generator
-from pixelglobal.slices import SliceBatch, Store
+from pixelglobal.slices import SliceBatch
+from pixelglobal.store import Store
 from pixelglobal.views import HuScale, draw_whole_slices, mirror_labels, normalize, render, render_labels
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import timm
 import torch
@@ -80,7 +80,8 @@ class ResUNet(nn.Module):
                 f"network.encoder={config.encoder!r} is not a timm model with a feature pyramid ({error}); "
                 f"similar names: {', '.join(similar) or 'none'}"
             ) from None
-        channels, reductions = self.encoder.feature_info.channels(), self.encoder.feature_info.reduction()
+        pyramid: Any = self.encoder.feature_info
+        channels, reductions = pyramid.channels(), pyramid.reduction()
         self.decoder = Decoder(channels, reductions, config.decoder_widths)
         self.vector_channels = channels[-1]
         self.pixel_channels = config.decoder_widths[-1]

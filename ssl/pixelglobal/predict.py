@@ -16,7 +16,7 @@ from pixelglobal.methods.pixel_global import Branch
 from pixelglobal.networks import frozen_batch_norm_buffers
 from pixelglobal.runs import place
 from pixelglobal.seeds import generator
-from pixelglobal.slices import Store
+from pixelglobal.store import Store
 from pixelglobal.uncertainty import monte_carlo_uncertainty
 from pixelglobal.views import HuScale, normalize
 

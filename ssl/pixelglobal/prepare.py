@@ -21,7 +21,8 @@ from scipy import ndimage
 
 from pixelglobal.cohorts import Case, Cohort, Splits, read_cohort, read_splits, refuse_shared_patients, split_cases
 from pixelglobal.config import Prepare
-from pixelglobal.slices import SCHEMA_VERSION, Store, crop_slices, write_slices
+from pixelglobal.slices import SCHEMA_VERSION, write_slices
+from pixelglobal.store import Store, crop_slices
 from pixelglobal.volumes import Volume, read_volume, write_labels
 
 Result = dict[str, Any]  # a row of cases.csv, or {"case", "reason"} of a rejected one

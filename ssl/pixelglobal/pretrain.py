@@ -28,7 +28,8 @@ from pixelglobal.networks import seeded
 from pixelglobal.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
 from pixelglobal.runs import Run, Stream, append_metrics, autocast, place
 from pixelglobal.seeds import derive, generator
-from pixelglobal.slices import SliceBatch, Store
+from pixelglobal.slices import SliceBatch
+from pixelglobal.store import Store
 from pixelglobal.views import HuScale, ViewPair, make_view_pair, pair_partners
 
 CITATION = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"

@@ -1,34 +1,22 @@
-"""Preprocessed slices on disk and in memory: the Parquet schema, the store folder, the batch.
+"""Slices on disk and in memory: the Parquet schema of one case, and the batch.
 
-A store is what `prepare` writes and everything later reads:
-
-    cohort.json              what the cohort is and how it was prepared
-    cases.csv                one row per finished case: geometry, HU sums, content hash, which structures are contoured
-    slices/CASE.parquet      one row per slice; pixels as raw bytes, which Parquet reads many times faster than lists
-    labels/CASE.nii.gz       the reference on the scan's own grid (labelled cases)
-    splits.json              cases of each split, disjoint by patient
-    rejects.csv              cases that could not be used, and why
+Pixels are raw bytes in fixed-size columns, which Parquet reads many times faster than lists of numbers.
 
 Shape letters: B slices of a batch, H = W the side of a stored slice, C structures.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-
-from pixelglobal.seeds import derive
 
 SCHEMA_VERSION = 1
 ROWS_PER_GROUP = 64
@@ -108,14 +96,15 @@ class SliceBatch:
         image = _bytes(table.column("image"), np.dtype("<i2"))
         side = math.isqrt(image.shape[1])
         n = len(table)
-        label = contoured = np.zeros((n, 0), np.uint8)
+        label: np.ndarray = np.zeros((n, 0, 0), np.uint8)
+        contoured: np.ndarray = np.zeros((n, 0), np.uint8)
         if "label" in table.column_names:
             label = _bytes(table.column("label"), np.dtype(np.uint8)).reshape(n, side, side)
         if "contoured" in table.column_names:
             contoured = _bytes(table.column("contoured"), np.dtype(np.uint8))
         return SliceBatch(
             torch.from_numpy(image.reshape(n, side, side)),
-            torch.from_numpy(label.reshape(n, *(label.shape[1:] if label.ndim == 3 else (0, 0)))),
+            torch.from_numpy(label),
             torch.from_numpy(contoured.astype(bool)),
             table.column("case").to_pylist(),
             table.column("patient").to_pylist(),
@@ -180,154 +169,6 @@ def _bytes(column: pa.ChunkedArray, dtype: np.dtype) -> np.ndarray:
     return out
 
 
-@dataclass(frozen=True)
-class Normalization:
-    """Mean and standard deviation in HU over every stored pixel of some cases."""
-
-    mean_hu: float
-    std_hu: float
-
-
-@dataclass(frozen=True)
-class StoredSplits:
-    """Case names of each split; patients never cross from pretrain or train to validation or test."""
-
-    pretrain: tuple[str, ...]
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Store:
-    """A prepared cohort on disk."""
-
-    root: Path
-    name: str
-    structures: tuple[str, ...]
-    left_right_pairs: tuple[tuple[str, str], ...]
-    absent_structures: str
-    image_size: int
-    hu_min: float
-    hu_max: float
-    in_plane_spacing_mm: float | None
-
-    @staticmethod
-    def open(root: Path | str) -> Store:
-        """Open a store folder; ValueError says what is missing."""
-        root = Path(root)
-        path = root / "cohort.json"
-        if not path.is_file():
-            raise ValueError(f"{root} is no prepared cohort: cohort.json is missing. Run `pixelglobal prepare` first")
-        facts = json.loads(path.read_text())
-        if facts["schema"] != SCHEMA_VERSION:
-            raise ValueError(
-                f"{root} has schema {facts['schema']}, this version reads {SCHEMA_VERSION}; prepare it again"
-            )
-        return Store(
-            root,
-            facts["name"],
-            tuple(facts["structures"]),
-            tuple((left, right) for left, right in facts["left_right_pairs"]),
-            facts["absent_structures"],
-            facts["image_size"],
-            facts["hu_min"],
-            facts["hu_max"],
-            facts["in_plane_spacing_mm"],
-        )
-
-    @cached_property
-    def cases(self) -> pd.DataFrame:
-        """cases.csv: one row per finished case, in the order of case names."""
-        path = self.root / "cases.csv"
-        if not path.is_file():
-            raise ValueError(f"{self.root} has no cases.csv; run `pixelglobal prepare` again, it keeps finished cases")
-        return pd.read_csv(path, dtype={"case": str, "patient": str, "contoured": str, "voxels": str})
-
-    @cached_property
-    def splits(self) -> StoredSplits:
-        """splits.json."""
-        facts = json.loads((self.root / "splits.json").read_text())
-        return StoredSplits(*(tuple(facts[name]) for name in ("pretrain", "train", "validation", "test")))
-
-    def _facts(self, case: str) -> pd.Series:
-        rows = self.cases[self.cases["case"] == case]
-        if rows.empty:
-            raise ValueError(f"case {case!r} is not in {self.root}; it has {len(self.cases)} cases, see cases.csv")
-        return rows.iloc[0]
-
-    def path(self, case: str) -> Path:
-        """The slice file of a case."""
-        return self.root / "slices" / f"{case}.parquet"
-
-    def paths(self, cases: Sequence[str]) -> list[Path]:
-        """The slice files of cases."""
-        return [self.path(case) for case in cases]
-
-    def read_case(self, case: str) -> SliceBatch:
-        """All slices of a case, in order, with labels."""
-        return SliceBatch.from_arrow(read_slices(self.path(case)))
-
-    def normalization(self, cases: Sequence[str]) -> Normalization:
-        """Mean and spread of the stored HU over some cases, exact, from the sums that prepare kept."""
-        rows = self.cases[self.cases["case"].isin(list(cases))]
-        if rows.empty:
-            raise ValueError(f"no cases to normalise by in {self.root}: the split is empty")
-        n = float(rows["n_pixels"].sum())
-        mean = float(rows["hu_sum"].sum()) / n
-        variance = float(rows["hu_sum_of_squares"].sum()) / n - mean**2
-        return Normalization(mean, math.sqrt(max(variance, 1.0)))
-
-    def contoured(self, case: str) -> list[bool]:
-        """For each structure, whether it was contoured in this case."""
-        return [flag == "1" for flag in self._facts(case)["contoured"].split(",")]
-
-    def label_path(self, case: str) -> Path:
-        """The reference of a labelled case on its own grid."""
-        return self.root / "labels" / f"{case}.nii.gz"
-
-    def n_slices(self, cases: Sequence[str]) -> int:
-        """Slices of some cases together."""
-        return int(self.cases[self.cases["case"].isin(list(cases))]["n_slices"].sum())
-
-    def paste_back(self, case: str, labels: np.ndarray) -> np.ndarray:
-        """Stored-grid labels uint8 [S, H, H] on the scan's own grid [S, rows, columns]; background outside the crop."""
-        return self._paste_back(case, labels, 0)
-
-    def paste_back_image(self, case: str, image_hu: np.ndarray) -> np.ndarray:
-        """One stored slice int16 [H, H] on the scan's own grid [rows, columns]; the clip's minimum outside the crop."""
-        return self._paste_back(case, image_hu[None], round(self.hu_min))[0]
-
-    def _paste_back(self, case: str, stored: np.ndarray, fill: int) -> np.ndarray:
-        facts = self._facts(case)
-        rows, columns = int(facts["rows"]), int(facts["columns"])
-        grid_rows, grid_columns = int(facts["stored_rows"]), int(facts["stored_columns"])
-        whole = np.full((len(stored), grid_rows, grid_columns), fill, stored.dtype)
-        (to_y, from_y), (to_x, from_x) = (
-            crop_slices(grid_rows, self.image_size),
-            crop_slices(grid_columns, self.image_size),
-        )
-        whole[:, from_y, from_x] = stored[:, to_y, to_x]
-        if (grid_rows, grid_columns) == (rows, columns):
-            return whole
-        y = np.minimum((np.arange(rows) + 0.5) * grid_rows // rows, grid_rows - 1).astype(int)
-        x = np.minimum((np.arange(columns) + 0.5) * grid_columns // columns, grid_columns - 1).astype(int)
-        return whole[:, y][:, :, x]
-
-
-def crop_slices(size: int, side: int) -> tuple[slice, slice]:
-    """Where a centre crop or pad of one axis goes: (place in the stored slice, place in the source).
-
-    >>> crop_slices(10, 4), crop_slices(4, 10)
-    ((slice(0, 4, None), slice(3, 7, None)), (slice(3, 7, None), slice(0, 4, None)))
-    """
-    if size >= side:
-        start = (size - side) // 2
-        return slice(0, side), slice(start, start + side)
-    start = (side - size) // 2
-    return slice(start, start + size), slice(0, size)
-
-
 def read_slices(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A slice file as an Arrow table; a damaged file is named."""
     try:
@@ -337,34 +178,3 @@ def read_slices(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             f"cannot read {path}: {error}. Delete it and {path.parent.parent / 'records' / path.stem}.json, then run "
             "`pixelglobal prepare` again; it keeps the other cases"
         ) from error
-
-
-class LocalStream:
-    """Slices without Ray: every epoch a seeded permutation of all slices, a function of (seed, epoch) alone.
-
-    Slices are held in memory as they lie on disk in HU, 288 KiB each at 384 x 384; a cohort that does not fit needs
-    Ray Data (`cluster/`).
-    """
-
-    def __init__(self, store: Store, cases: Sequence[str], *, batch_size: int, seed: int) -> None:
-        if not cases:
-            raise ValueError(f"no cases to stream from {store.root}: the split is empty")
-        self._parts = [SliceBatch.from_arrow(read_slices(p, IMAGE_COLUMNS)) for p in store.paths(cases)]
-        self._batch_size, self._seed = batch_size, seed
-        self._starts = np.cumsum([0, *(len(p) for p in self._parts)])
-        self.n_slices = int(self._starts[-1])
-
-    def epoch(self, epoch: int) -> Iterator[SliceBatch]:
-        """Batches of an epoch; the last short one is left out."""
-        order = np.random.default_rng(derive(self._seed, "slices", epoch)).permutation(self.n_slices)
-        for first in range(0, self.n_slices - self._batch_size + 1, self._batch_size):
-            yield self._gather(order[first : first + self._batch_size])
-
-    def _gather(self, index: np.ndarray) -> SliceBatch:
-        part = np.searchsorted(self._starts, index, side="right") - 1
-        return SliceBatch.concatenate(
-            [
-                self._parts[p].select(torch.tensor([i - self._starts[p]]))
-                for p, i in zip(part.tolist(), index.tolist(), strict=True)
-            ]
-        )

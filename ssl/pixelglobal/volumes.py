@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -74,7 +75,7 @@ def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: there is no such file; check the paths in dataset.json and that the copy is complete"
         )
     try:
-        source = nib.load(path)
+        source: Any = nib.load(path)
         shape = tuple(source.shape)
         if len(shape) == 4 and shape[3] == 1:
             source = nib.funcs.four_to_three(source)[0]

@@ -8,7 +8,8 @@ from typing import Any
 import ray.data
 
 from pixelglobal.seeds import derive
-from pixelglobal.slices import IMAGE_COLUMNS, SliceBatch, Store
+from pixelglobal.slices import IMAGE_COLUMNS, SliceBatch
+from pixelglobal.store import Store
 
 
 def slice_dataset(store: Store, cases: Sequence[str], *, seed: int, first_epoch: int = 0) -> ray.data.Dataset:

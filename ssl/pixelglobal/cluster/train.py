@@ -23,7 +23,7 @@ from pixelglobal.config import Config, from_dict
 from pixelglobal.finetune import finetune
 from pixelglobal.pretrain import pretrain
 from pixelglobal.runs import LocalRun, default_device, use_threads
-from pixelglobal.slices import LocalStream, Store
+from pixelglobal.store import LocalStream, Store
 
 
 class TrainRun:
@@ -152,7 +152,7 @@ def _fit(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: st
             storage_path=str((folder / "train").resolve()),
             failure_config=FailureConfig(max_failures=cluster.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.pretrain.checkpoints_to_keep),
-            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]
         ),
     )
     result = trainer.fit()

@@ -15,6 +15,7 @@ Shape letters: N slices, S side of a view, M matched pixel pairs, K outputs of a
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,11 @@ class Branch(nn.Module):
         super().__init__()
         backbone = ResUNet(network)
         bn_logits = config.collapse_guard in ("bn_logits", "both")
-        sizes = {"hidden": config.head_hidden, "bottleneck": config.head_bottleneck, "bn_logits": bn_logits}
+        sizes: dict[str, Any] = {
+            "hidden": config.head_hidden,
+            "bottleneck": config.head_bottleneck,
+            "bn_logits": bn_logits,
+        }
         self.backbone = backbone
         self.global_head = ProjectionHead(
             backbone.vector_channels, outputs=config.global_outputs, hidden_layers=2, **sizes
