@@ -106,7 +106,7 @@ class TransferReport:
 def transfer(folder: Path, source: str, parts: Mapping[str, nn.Module]) -> TransferReport:
     """Copy weights and buffers of `source` ("student" or "teacher") into parts, such as {"encoder": net.encoder}.
 
-    Raises ValueError when less than 90 % of the tensors are found with the same shape: the file is of another network.
+    Raises ValueError when less than 90 % of a part's tensors are found with the same shape: it is another network.
     """
     tensors, facts = read_model(folder)
     matched, unmatched = 0, []
@@ -115,17 +115,18 @@ def transfer(folder: Path, source: str, parts: Mapping[str, nn.Module]) -> Trans
         found = {
             key: tensors[f"{source}.{part}.{key}"]
             for key, own in state.items()
-            if tuple(tensors.get(f"{source}.{part}.{key}", torch.empty(0, 0)).shape) == tuple(own.shape)
+            if f"{source}.{part}.{key}" in tensors and tensors[f"{source}.{part}.{key}"].shape == own.shape
         }
-        unmatched += [f"{part}.{key}" for key in state if key not in found]
-        matched += len(found)
+        missing = [f"{part}.{key}" for key in state if key not in found]
+        if len(found) < LEAST_MATCHED * len(state):
+            network = facts.get("network", {})
+            raise ValueError(
+                f"{folder}: only {len(found)} of {len(state)} tensors of the {part} match; at least "
+                f"{LEAST_MATCHED:.0%} are expected. The file holds the {source}'s {network.get('encoder')!r} with decoder "
+                f"widths {network.get('decoder_widths')}; first tensors without a match: {', '.join(missing[:3])}. "
+                "Use the same network settings as in pre-training"
+            )
         module.load_state_dict(found, strict=False)
-    report = TransferReport(matched, matched + len(unmatched), tuple(unmatched))
-    if matched < LEAST_MATCHED * report.total:
-        raise ValueError(
-            f"{folder}: only {report}; at least {LEAST_MATCHED:.0%} are expected. The file holds "
-            f"{facts.get('network', {}).get('encoder', 'an unknown network')!r} with decoder widths "
-            f"{facts.get('network', {}).get('decoder_widths')}; first tensors without a match: "
-            f"{', '.join(unmatched[:3])}. Use the same network settings as in pre-training"
-        )
-    return report
+        matched += len(found)
+        unmatched += missing
+    return TransferReport(matched, matched + len(unmatched), tuple(unmatched))

@@ -13,7 +13,6 @@ from pixelglobal.config import Config
 from pixelglobal.finetune import predict_labels
 from pixelglobal.losses import targets
 from pixelglobal.methods.pixel_global import Branch
-from pixelglobal.networks import frozen_batch_norm_buffers
 from pixelglobal.runs import place
 from pixelglobal.seeds import generator
 from pixelglobal.store import Store
@@ -33,8 +32,8 @@ def predict_case(
 def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, seed: int = 0) -> Tensor:
     """The teacher's U in [0, 1] of every pixel, float32 [N, H, W], of stored slices int16 [N, H, W] (Figure 2).
 
-    folder: a pre-trained model whose config has pixel matching. Batch norms use the batch's own statistics, as the
-    teacher's do in pre-training.
+    folder: a pre-trained model whose config has pixel matching. Batch norms use their running averages, so a map does
+    not depend on the slices beside it.
     """
     tensors, facts = read_model(folder)
     if "center_pixel" not in facts or not any(key.startswith("teacher.pixel_head.") for key in tensors):
@@ -51,26 +50,25 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
                 own = new + own.removeprefix(old) if own.startswith(old) else own
             state[own] = value
     teacher.load_state_dict(state)
-    place(teacher, device).train()
+    place(teacher, device).eval()
     center = torch.tensor(facts["center_pixel"], device=device)
     height, width = images_hu.shape[1:]
     chance = generator(seed, "uncertainty maps")
     every_pixel = torch.arange(height * width, device=device)
     maps = []
-    with frozen_batch_norm_buffers(teacher):
-        for image in images_hu:
-            x = normalize(image.to(device).float()[None, None], HuScale(**facts["scale"]))
-            image_M = torch.zeros_like(every_pixel)
-            features = teacher.backbone.encode(x)
-            plain = teacher.decode_pixels(features, image_M, every_pixel, None)
+    for image in images_hu:
+        x = normalize(image.to(device).float()[None, None], HuScale(**facts["scale"]))
+        image_M = torch.zeros_like(every_pixel)
+        features = teacher.backbone.encode(x)
+        plain = teacher.decode_pixels(features, image_M, every_pixel, None)
 
-            def one_pass(features=features, plain=plain, image_M=image_M) -> Tensor:  # type: ignore[no-untyped-def]
-                masks = teacher.dropout_masks(1, config.network, features[-1], chance)
-                y = plain
-                if "bottleneck" in masks:
-                    y = teacher.decode_pixels(features, image_M, every_pixel, masks)
-                return targets(teacher.project_pixels(y, image_M, masks), center, settings.teacher_temperature)
+        def one_pass(features=features, plain=plain, image_M=image_M) -> Tensor:  # type: ignore[no-untyped-def]
+            masks = teacher.dropout_masks(1, config.network, features[-1], chance)
+            y = plain
+            if "bottleneck" in masks:
+                y = teacher.decode_pixels(features, image_M, every_pixel, masks)
+            return targets(teacher.project_pixels(y, image_M, masks), center, settings.teacher_temperature)
 
-            u = monte_carlo_uncertainty(one_pass, settings.mc_passes, settings.uncertainty)
-            maps.append(u.view(height, width).float().cpu())
+        u = monte_carlo_uncertainty(one_pass, settings.mc_passes, settings.uncertainty)
+        maps.append(u.view(height, width).float().cpu())
     return torch.stack(maps)

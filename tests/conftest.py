@@ -1,0 +1,56 @@
+"""What several test files share: a small prepared phantom cohort, made once, and the place of real CT."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelglobal import config as settings
+from pixelglobal.phantom import make_phantom_cohort
+from pixelglobal.prepare import prepare
+
+torch.set_num_threads(1)
+
+TINY = [
+    "prepare.image_size=32",
+    "network.decoder_widths=[16,16,8,8,8]",
+    "pretrain.epochs=2",
+    "pretrain.steps_per_epoch=3",
+    "pretrain.batch_size=4",
+    "pretrain.pixels_per_image=32",
+    "pretrain.mc_passes=2",
+    "pretrain.log_every_steps=1",
+    "finetune.epochs=3",
+    "finetune.steps_per_epoch=2",
+    "finetune.batch_size=4",
+    "cluster.pretrain_workers=0",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A config in which a whole study takes seconds."""
+    return settings.resolve("smoke", TINY)
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory):
+    """A cohort of 6 labelled and 2 unlabelled scans of 32 x 32 x 8."""
+    return make_phantom_cohort(tmp_path_factory.mktemp("phantom"), n_patients=6, n_unlabelled=2, size=32, n_slices=8)
+
+
+@pytest.fixture(scope="session")
+def store(phantom_folder, tiny, tmp_path_factory):
+    """That cohort, prepared."""
+    return prepare(phantom_folder, tmp_path_factory.mktemp("stores") / "store", tiny.prepare).store
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """A folder of real CT in MSD layout; tests that ask for it are skipped where there is none."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "openkbp_hn"
+    folder = Path(os.environ.get("PIXELGLOBAL_REAL_DATA", beside))
+    if not (folder / "dataset.json").is_file():
+        pytest.skip(f"no real CT at {folder}; set PIXELGLOBAL_REAL_DATA to a folder in MSD layout")
+    return folder

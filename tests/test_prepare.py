@@ -1,0 +1,191 @@
+"""Prepare: what is stored is what was scanned, one bad scan spoils only itself, and the same command continues."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from pixelglobal import config as settings
+from pixelglobal.phantom import make_phantom, make_phantom_cohort
+from pixelglobal.prepare import crop_or_pad, prepare
+from pixelglobal.slices import SliceBatch, read_slices
+from pixelglobal.store import LocalStream, Store
+from pixelglobal.volumes import read_volume
+
+
+@pytest.fixture
+def cohort(phantom_folder, tmp_path):
+    return shutil.copytree(phantom_folder, tmp_path / "cohort")
+
+
+def edit(path, change):
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), image.affine), path)
+
+
+def test_stored_slices_are_the_clipped_scan(store, phantom_folder):
+    volume = read_volume(
+        phantom_folder / "imagesTr/phantom_000.nii.gz",
+        phantom_folder / "labelsTr/phantom_000.nii.gz",
+        case="phantom_000",
+        patient="phantom_000",
+    )
+    batch = store.read_case("phantom_000")
+    assert batch.image_hu.dtype == torch.int16
+    assert (batch.image_hu.numpy() == np.clip(volume.image_hu, -1024, 325)).all()
+    assert (batch.label.numpy() == volume.labels).all()
+    assert batch.slice_index.tolist() == list(range(8))
+    assert batch.contoured.all()
+    assert (store.paste_back("phantom_000", batch.label.numpy()) == volume.labels).all()
+
+
+def test_normalisation_is_that_of_the_named_cases_only(store):
+    cases = store.splits.pretrain
+    values = torch.cat([store.read_case(c).image_hu for c in cases]).double()
+    facts = store.normalization(cases)
+    assert facts.mean_hu == pytest.approx(values.mean().item())
+    assert facts.std_hu == pytest.approx(values.std(correction=0).item())
+    assert facts != store.normalization(store.splits.test)
+
+
+@pytest.mark.parametrize("size", [20, 32, 45])
+def test_crop_and_pad_are_centred_and_go_back(size):
+    array = np.arange(2 * size * size, dtype=np.int32).reshape(2, size, size)
+    out = crop_or_pad(array, 32, fill=-7)
+    assert out.shape == (2, 32, 32)
+    if size >= 32:
+        start = (size - 32) // 2
+        assert (out == array[:, start : start + 32, start : start + 32]).all()
+    else:
+        start = (32 - size) // 2
+        assert (out[:, start : start + size, start : start + size] == array).all()
+        assert (out == -7).sum() == 2 * (32 * 32 - size * size)
+
+
+def test_a_scan_larger_than_the_crop_is_pasted_back_on_its_own_grid(tmp_path, tiny):
+    folder = make_phantom_cohort(tmp_path / "big", n_patients=3, n_unlabelled=0, size=48, n_slices=6)
+    store = prepare(folder, tmp_path / "store", tiny.prepare).store
+    stored = store.read_case("phantom_000").label.numpy()
+    back = store.paste_back("phantom_000", stored)
+    assert back.shape == (6, 48, 48)
+    assert (back[:, 8:40, 8:40] == stored).all()
+    assert back.sum() == stored.sum()
+    lost = store.cases.set_index("case").loc["phantom_000", "voxels_outside_crop"]
+    whole = np.asarray(nib.load(folder / "labelsTr/phantom_000.nii.gz").dataobj)
+    assert lost == np.count_nonzero(whole) - np.count_nonzero(stored)
+
+
+def test_resampling_happens_only_when_asked_and_goes_back(tmp_path, phantom_folder, tiny):
+    other = tiny.prepare.model_copy(update={"in_plane_spacing_mm": 16.0, "image_size": 32})
+    store = prepare(phantom_folder, tmp_path / "store", other).store
+    batch = store.read_case("phantom_000")
+    back = store.paste_back("phantom_000", batch.label.numpy())
+    truth = np.asarray(nib.load(phantom_folder / "labelsTr/phantom_000.nii.gz").dataobj).transpose(2, 1, 0)
+    assert back.shape == truth.shape
+    assert (back == truth).mean() > 0.95
+
+
+def test_one_bad_scan_spoils_only_itself(cohort, tmp_path, tiny):
+    (cohort / "imagesTr/phantom_000.nii.gz").write_bytes(b"not a scan")
+    edit(cohort / "labelsTr/phantom_001.nii.gz", lambda a: np.where(a == 1, 9, a).astype(np.uint8))
+    made = prepare(cohort, tmp_path / "store", tiny.prepare)
+    assert set(made.rejects) == {"phantom_000", "phantom_001"}
+    assert "cannot be read" in made.rejects["phantom_000"]
+    assert "label values 9; expected whole numbers from 0 to 4" in made.rejects["phantom_001"]
+    assert len(made.store.cases) == 6
+    assert len(made.store.read_case("phantom_002")) == 8
+    assert "phantom_000" in (tmp_path / "store/rejects.csv").read_text()
+
+
+def test_the_same_command_continues_and_repairs(cohort, tmp_path, tiny):
+    good = (cohort / "imagesTr/phantom_000.nii.gz").read_bytes()
+    (cohort / "imagesTr/phantom_000.nii.gz").write_bytes(b"not a scan")
+    prepare(cohort, tmp_path / "store", tiny.prepare)
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "store/slices").iterdir()}
+    (cohort / "imagesTr/phantom_000.nii.gz").write_bytes(good)
+    made = prepare(cohort, tmp_path / "store", tiny.prepare)
+    assert not made.rejects
+    assert len(made.store.cases) == 8
+    assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
+
+
+def test_other_settings_or_other_contents_in_the_folder_are_refused(store, phantom_folder, tmp_path, tiny):
+    with pytest.raises(ValueError, match=r"was prepared with other settings \(image_size: 32 there, 64 now\)"):
+        prepare(phantom_folder, store.root, settings.resolve("smoke").prepare)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    with pytest.raises(ValueError, match="exists and is no store of this program; choose an empty"):
+        prepare(phantom_folder, tmp_path / "full", tiny.prepare)
+
+
+def test_a_cohort_without_one_usable_scan(cohort, tmp_path, tiny):
+    for path in (cohort / "imagesTr").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"none of the 8 scans in .* can be used; the first: .*phantom_000"):
+        prepare(cohort, tmp_path / "store", tiny.prepare)
+
+
+def test_the_same_scan_under_two_names_on_two_sides_is_leakage(cohort, tmp_path, tiny):
+    splits = {"train": ["phantom_000"], "validation": ["phantom_001"], "test": ["phantom_002"]}
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    for kind in ("imagesTr", "labelsTr"):
+        shutil.copy(cohort / kind / "phantom_000.nii.gz", cohort / kind / "phantom_002.nii.gz")
+    asked = tiny.prepare.model_copy(update={"split_file": str(tmp_path / "splits.json")})
+    with pytest.raises(ValueError, match="same voxels are in both train and test: phantom_000 and phantom_002"):
+        prepare(cohort, tmp_path / "store", asked)
+
+
+def test_structures_without_a_voxel_mean_what_the_setting_says(cohort, tmp_path, tiny):
+    edit(cohort / "labelsTr/phantom_000.nii.gz", lambda a: np.where(a == 2, 0, a).astype(np.uint8))
+    made = prepare(cohort, tmp_path / "a", tiny.prepare).store
+    assert made.contoured("phantom_000") == [True, False, True, True]
+    assert made.read_case("phantom_000").contoured[0].tolist() == [True, True, False, True, True]
+    absent = tiny.prepare.model_copy(update={"absent_structures": "absent"})
+    assert prepare(cohort, tmp_path / "b", absent).store.contoured("phantom_000") == [True] * 4
+
+
+def test_local_streams_are_a_function_of_seed_and_epoch(store):
+    def names(seed, epoch):
+        stream = LocalStream(store, store.splits.pretrain, batch_size=4, seed=seed)
+        return [list(zip(b.case, b.slice_index.tolist(), strict=True)) for b in stream.epoch(epoch)]
+
+    assert names(0, 3) == names(0, 3)
+    assert names(0, 3) != names(0, 4)
+    assert names(0, 3) != names(1, 3)
+    everything = [slice_ for batch in names(0, 0) for slice_ in batch]
+    assert len(everything) == len(set(everything)) == store.n_slices(store.splits.pretrain)
+
+
+def test_batches_survive_chunks_and_offsets(store):
+    table = read_slices(store.path("phantom_001"))
+    whole = SliceBatch.from_arrow(table)
+    import pyarrow as pa
+
+    pieces = pa.concat_tables([table.slice(0, 3), table.slice(3, 5)]).slice(1, 6)
+    part = SliceBatch.from_arrow(pieces)
+    assert torch.equal(part.image_hu, whole.image_hu[1:7])
+    assert torch.equal(part.label, whole.label[1:7])
+    assert part.slice_index.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_store_that_is_none_and_a_case_that_is_not_there(store, tmp_path):
+    with pytest.raises(ValueError, match=r"is no prepared cohort: cohort\.json is missing\. Run `pixelglobal prepare`"):
+        Store.open(tmp_path)
+    with pytest.raises(ValueError, match="case 'x' is not in"):
+        store.contoured("x")
+    torn = tmp_path / "torn.parquet"
+    torn.write_bytes(store.path("phantom_000").read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"cannot read .*torn\.parquet"):
+        read_slices(torn)
+
+
+def test_the_phantom_follows_its_seed_and_has_all_its_structures():
+    a, b, c = (make_phantom(np.random.default_rng(s), size=32, n_slices=8) for s in (1, 1, 2))
+    assert (a[0] == b[0]).all()
+    assert not (a[0] == c[0]).all()
+    assert set(np.unique(a[1])) == {0, 1, 2, 3, 4}
+    left, right = (np.argwhere(a[1] == label)[:, 2].mean() for label in (3, 4))
+    assert left < right  # columns run from the patient's left to the right
