@@ -53,8 +53,9 @@ def comparison_table(
             if method != reference:
                 for structure in [*structures, "Average"]:
                     result = _compare(scores, method, reference, structure, u, test, claim, n_resamples, seed)
-                    tests.append({"method": method, "structure": structure, "asked_unit": u, **vars(result)})
-    comparisons = pd.DataFrame(tests)
+                    if result is not None:
+                        tests.append({"method": method, "structure": structure, "asked_unit": u, **vars(result)})
+    comparisons = pd.DataFrame(tests, columns=None if tests else ["method", "structure", "asked_unit"])
     if len(comparisons):
         for u in units:  # each way of testing is a family of its own
             family = comparisons["asked_unit"] == u
@@ -123,8 +124,8 @@ def _compare(
     claim: Claim,
     n_resamples: int,
     seed: int,
-) -> Comparison:
-    """Reference minus method in DSC points, on what both have scores of."""
+) -> Comparison | None:
+    """Reference minus method in DSC points, on what both have scores of; None if fewer than 2 patients have any."""
     wanted = scores if structure == "Average" else scores[scores["structure"] == structure]
     place = ["patient"] if structure == "Average" and unit == "patient" else ["patient", "case", "slice_index"]
     if claim == "method":
@@ -135,10 +136,8 @@ def _compare(
         return compare_runs(runs[reference].to_list(), runs[method].to_list())
     table = wanted[wanted["method"].isin([method, reference])].dropna(subset=["dice"])
     table = table.groupby([*place, "structure", "seed", "method"])["dice"].mean().unstack("method").dropna()
-    if table.empty:
-        raise ValueError(
-            f"{reference} and {method} share no scores of {structure} with equal seeds; run both with the same seeds"
-        )
+    if table.index.get_level_values("patient").nunique() < 2:
+        return None
     table = table.groupby(level=place).mean() * 100  # over seeds, and over structures for the average
     return compare_paired(
         table[reference].to_numpy(),
@@ -149,6 +148,12 @@ def _compare(
         n_resamples=n_resamples,
         seed=seed,
     )
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    """Mean over structures that have a value; NaN if none has."""
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def mean_dice(scores: pd.DataFrame) -> float:
@@ -176,20 +181,21 @@ def _frame(
     for method in methods:
         of_method = shown[shown["method"] == method]
         values = {s: mean_dice(of_method[of_method["structure"] == s]) for s in structures}
-        values["Average"] = float(np.mean(list(values.values())))
+        values["Average"] = _mean_of_known(list(values.values()))
         distances = {s: mean_hausdorff_mm(of_method[of_method["structure"] == s]) for s in structures}
         missed = sum(count for _, count in distances.values())
-        distances["Average"] = (float(np.mean([d for d, _ in distances.values()])), missed)
+        distances["Average"] = (_mean_of_known([d for d, _ in distances.values()]), missed)
         for c, v in values.items():
             numbers.setdefault(("DSC", c), []).append((round(v, 2), len(lines)))
             numbers.setdefault(("HD", c), []).append((-round(distances[c][0], 2), len(lines) + 1))
-        lines.append({"method": method, "metric": "DSC (%)", **{c: f"{v:.2f}" for c, v in values.items()}})
+        lines.append({"method": method, "metric": "DSC (%)", **{c: _number(v) for c, v in values.items()}})
         lines.append({"method": "", "metric": "HD (mm)", **{c: _distance(*d) for c, d in distances.items()}})
         if method != reference:
             for u in units:
                 label = "p" if len(units) == 1 else f"p, {u}s"
                 own = comparisons[(comparisons["method"] == method) & (comparisons["asked_unit"] == u)]
-                cells = {row.structure: p_text(row.corrected_p, row.difference) for row in own.itertuples()}
+                cells = dict.fromkeys([*structures, "Average"], "not tested")
+                cells |= {row.structure: p_text(row.corrected_p, row.difference) for row in own.itertuples()}
                 lines.append({"method": "", "metric": label, **cells})
     best = {
         (row, column)
@@ -200,8 +206,12 @@ def _frame(
     return pd.DataFrame(lines, columns=["method", "metric", *structures, "Average"]), frozenset(best)
 
 
+def _number(value: float) -> str:
+    return "n/a" if np.isnan(value) else f"{value:.2f}"
+
+
 def _distance(mean_mm: float, missed: int) -> str:
-    return f"{mean_mm:.2f}" + (f" ({missed} missed)" if missed else "")
+    return _number(mean_mm) + (f" ({missed} missed)" if missed else "")
 
 
 def p_text(p: float, difference: float) -> str:
@@ -236,7 +246,7 @@ def _card(
         f"DSC and HD are {shown}; HD is the maximum over contour points (100th percentile)",
         "A missed structure has DSC 0 and an infinite HD, which enters the mean as the image's diagonal; "
         f"{missed} missed; a structure in neither prediction nor reference is not applicable: {undefined} values",
-        "Average: unweighted mean of the structures' means",
+        "Average: unweighted mean of the structures' means; a comparison of fewer than 2 patients is not tested",
         (f"Test: {tests[test]}, two-sided, paired" if claim == "checkpoint" else "Test: Welch's t over run means")
         + (
             f", over {'patients; below it over slices' if unit == 'both' else unit + 's'}"

@@ -122,7 +122,7 @@ def transfer(folder: Path, source: str, parts: Mapping[str, nn.Module]) -> Trans
             network = facts.get("network", {})
             raise ValueError(
                 f"{folder}: only {len(found)} of {len(state)} tensors of the {part} match; at least "
-                f"{LEAST_MATCHED:.0%} are expected. The file holds the {source}'s {network.get('encoder')!r} with decoder "
+                f"{LEAST_MATCHED:.0%} are expected. The file holds {network.get('encoder')!r} with decoder "
                 f"widths {network.get('decoder_widths')}; first tensors without a match: {', '.join(missing[:3])}. "
                 "Use the same network settings as in pre-training"
             )

@@ -1,0 +1,158 @@
+"""The stage graph: addresses change with what changes results, and only with that; a folder is done, torn or taken."""
+
+import json
+import multiprocessing
+import os
+import threading
+import time
+
+import pytest
+
+from experiments import comparison
+from experiments.grid import chain_of, trials_at_once
+from experiments.stages import environment, pretrain_stage, working_on
+from pixelglobal import config as settings
+
+
+def chain(config, store, out, method="full", seed=0):
+    cell = comparison.cells(config, seeds=[seed], methods=[method])[0]
+    return chain_of(cell, store, out)
+
+
+def addresses(config, store, out, **kw):
+    return [stage.name for stage in chain(config, store, out, **kw).stages]
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        ({"pretrain": {"epochs": 7}}, [True, True, True]),
+        ({"views": {"gamma_max": 1.4}}, [True, True, True]),
+        ({"finetune": {"epochs": 7}}, [False, True, True]),
+        ({"evaluate": {"surface_tolerance_mm": 1.0}}, [False, False, True]),
+        ({"pretrain": {"log_every_steps": 3, "checkpoints_to_keep": 5}}, [False, False, False]),
+        ({"evaluate": {"batch_size": 3}}, [False, False, False]),
+        ({"cluster": {"cpus_per_worker": 2, "max_failures": 9}}, [False, False, False]),
+    ],
+)
+def test_an_address_changes_with_results_and_only_with_results(tiny, store, tmp_path, change, changed):
+    before = addresses(tiny, store, tmp_path)
+    after = addresses(settings.with_settings(tiny, **change), store, tmp_path)
+    assert [a != b for a, b in zip(before, after, strict=True)] == changed
+
+
+def test_seeds_and_methods_have_their_own_stages_and_random_has_no_pretraining(tiny, store, tmp_path):
+    assert len({addresses(tiny, store, tmp_path, seed=s)[0] for s in (0, 1, 2)}) == 3
+    assert len({addresses(tiny, store, tmp_path, method=m)[0] for m in ("go", "gp", "gpc", "full")}) == 4
+    assert len(addresses(tiny, store, tmp_path, method="random")) == 2
+
+
+def test_an_address_follows_the_content_of_the_data(tiny, store, tmp_path):
+    import shutil
+
+    from pixelglobal.store import Store
+
+    copy = Store.open(shutil.copytree(store.root, tmp_path / "elsewhere"))
+    assert addresses(tiny, copy, tmp_path) == addresses(tiny, store, tmp_path)
+    path = copy.root / "cases.csv"
+    path.write_text(path.read_text().replace(copy.cases["sha256"][0], "0" * 64))
+    assert addresses(tiny, Store.open(copy.root), tmp_path) != addresses(tiny, store, tmp_path)
+
+
+def test_a_stage_runs_once(tiny, store, tmp_path):
+    stage = pretrain_stage(tmp_path, tiny, store)
+    assert not stage.is_complete
+    with working_on(stage) as needed:
+        assert needed
+    assert stage.is_complete
+    assert stage.seconds >= 0
+    with working_on(stage) as needed:
+        assert not needed
+    assert json.loads((stage.folder / "stage.json").read_text()) == json.loads(json.dumps(stage.facts))
+    assert not (stage.folder / "lock.json").exists()
+
+
+def test_a_failed_stage_says_why_and_can_be_tried_again(tiny, store, tmp_path):
+    stage = pretrain_stage(tmp_path, tiny, store)
+    with pytest.raises(RuntimeError), working_on(stage):
+        raise RuntimeError("the disk is full")
+    assert not stage.is_complete
+    assert "the disk is full" in (stage.folder / "error.txt").read_text()
+    with working_on(stage) as needed:
+        assert needed
+    assert stage.is_complete
+    assert not (stage.folder / "error.txt").exists()
+
+
+def test_two_workers_never_do_the_same_stage_at_once(tiny, store, tmp_path):
+    stage, did = pretrain_stage(tmp_path, tiny, store), []
+
+    def work():
+        with working_on(stage) as needed:
+            if needed:
+                did.append(threading.get_ident())
+                time.sleep(0.3)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(did) == 1
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(tiny, store, tmp_path):
+    stage = pretrain_stage(tmp_path, tiny, store)
+    stage.folder.mkdir(parents=True)
+    dead = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    dead.start()
+    dead.join()
+    import socket
+
+    (stage.folder / "lock.json").write_text(json.dumps({"host": socket.gethostname(), "pid": dead.pid}))
+    with working_on(stage) as needed:
+        assert needed
+    assert stage.is_complete
+
+
+def test_a_torn_mark_is_named_and_other_stages_are_untouched(tiny, store, tmp_path):
+    stage = pretrain_stage(tmp_path, tiny, store)
+    with working_on(stage):
+        pass
+    (stage.folder / "done.json").write_text("{")
+    with pytest.raises(ValueError, match=r"done\.json cannot be read; delete the folder .* only this stage"):
+        _ = stage.is_complete
+
+
+def test_the_environment_names_commit_versions_and_machine():
+    facts = environment()
+    assert facts["packages"]["torch"]
+    assert set(facts) >= {"commit", "uncommitted_changes", "python", "device", "cpus"}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "workers", "available", "expected"),
+    [
+        ({}, 0, {"CPU": 2.0}, 2),
+        ({}, 1, {"CPU": 2.0}, 1),  # one CPU stays free for Ray Data
+        ({}, 4, {"CPU": 33.0}, 8),
+        ({"cpus_per_worker": 4, "gpus_per_worker": 1}, 4, {"CPU": 800.0, "GPU": 64.0}, 16),
+        ({"gpus_per_worker": 0.5}, 0, {"CPU": 16.0, "GPU": 2.0}, 4),
+    ],
+)
+def test_as_many_trials_as_fit(tiny, cluster, workers, available, expected):
+    assert trials_at_once(settings.with_settings(tiny, cluster=cluster), workers, available) == expected
+
+
+def test_what_can_never_fit_is_refused_with_the_numbers(tiny):
+    with pytest.raises(
+        ValueError, match=r"needs 4 x 1 CPUs .*1 CPUs must stay free.*the cluster has 2 CPUs and 0 GPUs"
+    ):
+        trials_at_once(tiny, 4, {"CPU": 2.0})
+
+
+def test_cells_are_named_for_people_and_unknown_methods_refused(tiny):
+    names = [cell.name for cell in comparison.cells(tiny, seeds=[0, 1])]
+    assert names == [f"comparison-{m}-seed{s}" for m in ("random", "full") for s in (0, 1)]
+    with pytest.raises(ValueError, match="unknown method 'ours': choose from random, go, gp, gpc, full"):
+        comparison.cells(tiny, seeds=[0], methods=["ours"])

@@ -1,0 +1,201 @@
+"""A whole study through Ray: rows and report are there, a second run does nothing, a failed cell stops no other."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import TINY
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def experiments(*words, timeout=300, cwd=ROOT):
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "ssl"), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "experiments", *map(str, words)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(store, tmp_path_factory):
+    """A finished comparison of two methods; pre-training by Ray Train with Ray Data, fine-tuning in Tune trials."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    words = ["comparison", "--store", store.root, "--out", out, "--preset", "smoke", "--seeds", "0", *TINY]
+    words += ["cluster.pretrain_workers=1", "pretrain.epochs=1", "finetune.epochs=1"]
+    answer = experiments("run", *words)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return out, words, answer.stdout
+
+
+@pytest.mark.cluster
+def test_rows_tables_figures_and_one_page(study, store):
+    out, _, printed = study
+    rows = pd.read_parquet(out / "comparison/rows.parquet")
+    assert set(rows["method"]) == {"random", "full"}
+    assert set(rows["case"]) == set(store.splits.test)
+    names = {p.name for p in (out / "comparison").rglob("*") if p.is_file()}
+    assert {"report.html", "table_1.md", "table_1.tex", "table_1.csv", "overlays.svg", "uncertainty.pdf"} <= names
+    table = (out / "comparison/tables/table_1.csv").read_text()
+    mean = table.splitlines()[1].split(",")[-1]
+    assert mean in printed
+    assert mean in (out / "comparison/report.html").read_text()
+    assert "No leakage" in (out / "comparison/report.html").read_text()
+
+
+@pytest.mark.cluster
+def test_a_finished_study_computes_nothing_again(study):
+    out, words, _ = study
+    stages = {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")}
+    assert len(stages) == 5
+    assert experiments("run", *words).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")} == stages
+
+
+@pytest.mark.cluster
+def test_tune_s_own_tools_can_browse_it(study):
+    out, _, _ = study
+    from ray.tune import ExperimentAnalysis
+
+    folders = sorted((out / "tune").iterdir())
+    assert len(folders) == 2
+    table = ExperimentAnalysis(str(folders[0])).dataframe()
+    assert set(table["config/cell/method"]) <= {"random", "full"}
+    assert {p.name for p in folders[0].iterdir()} >= {"comparison-random-seed0", "comparison-full-seed0"} or {
+        p.name for p in folders[1].iterdir()
+    } >= {"comparison-full-seed0"}
+    assert list(out.glob("tune/*/*/events.out.tfevents.*"))
+
+
+@pytest.mark.cluster
+def test_a_failed_cell_is_named_and_the_others_are_reported(study, store, tmp_path):
+    out, words, _ = study
+    broken = shutil.copytree(out, tmp_path / "out")
+    pretrained = next(broken.glob("stages/pretrain-*"))
+    for stage in broken.glob("stages/*"):
+        if json.loads((stage / "stage.json").read_text()).get("pretrained") == pretrained.name:
+            shutil.rmtree(stage)
+            finetuned = stage.name
+    for stage in broken.glob("stages/evaluate-*"):
+        if json.loads((stage / "stage.json").read_text())["finetuned"] == finetuned:
+            shutil.rmtree(stage)
+    (pretrained / "model/model.safetensors").write_bytes(b"torn")
+    words = [broken if w == out else w for w in words]
+    answer = experiments("run", *words)
+    assert answer.returncode == 1
+    assert "comparison-full-seed0 has no result" in " ".join(answer.stdout.split())
+    assert "cannot read the model" in experiments("status", *words).stdout
+    assert (broken / "comparison/report.html").is_file()
+
+
+@pytest.mark.cluster
+def test_the_page_works_in_a_browser(study, tmp_path):
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    out, _, _ = study
+    page = out / "comparison/report.html"
+
+    def dom(hash_=""):
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                   f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0", "--dump-dom",
+                   f"file://{page}{hash_}"]  # fmt: skip
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in answer.stderr
+        return answer.stdout
+
+    import re
+
+    whole, filtered = dom(), dom("#filter=random")
+    assert whole.count("<svg") == 5
+    assert "<table" in whole
+    assert not re.search(r'(src|href)="https?://', whole)
+    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*comparison-(?:full|random)-seed0.*?</tr>", filtered, flags=re.S)
+    assert len(rows) == 2
+    assert sum("hidden" in row[:30] for row in rows) == 1
+
+
+@pytest.mark.cluster
+def test_the_messages_of_studies(store, tmp_path):
+    base = ["--store", store.root, "--out", tmp_path]
+    for words, message in (
+        (["run", "tables", *base], "unknown study 'tables': choose one of comparison"),
+        (["report", "comparison", *base, "--preset", "smoke"], "no cell of this study is finished; run it first"),
+        (["status", "comparison", *base, "--seeds", "a"], "--seeds 'a': expected whole numbers with commas"),
+    ):
+        answer = experiments(*words)
+        assert answer.returncode == 2
+        assert message in " ".join(answer.stdout.split())
+
+
+@pytest.mark.cluster
+def test_ray_job_submit_runs_a_study_on_a_cluster_of_its_own(store, tmp_path):
+    """`ray start --head` on loopback with its own ports, folder and token; nothing of another Ray is touched."""
+    import socket
+
+    def free_port():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    gcs, dashboard, agent = free_port(), free_port(), free_port()
+    ray = [str(Path(sys.executable).with_name("ray"))]
+    home = Path("/tmp") / f"rj{os.getpid()}"  # Ray's socket paths must be short
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "a-token-of-this-test-alone-0123456789abcdef",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+
+    def run(*words, timeout=240):
+        return subprocess.run(
+            [*ray, *map(str, words)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    head = subprocess.Popen(
+        [*ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}",
+         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", f"--temp-dir={home}", "--num-cpus=2", "--disable-usage-stats",
+         "--object-store-memory=200000000"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.time() + 90
+        while run("job", "list").returncode != 0:
+            assert time.time() < deadline, "the job server did not come up"
+            time.sleep(2)
+        answer = run(
+            "job", "submit", "--submission-id", "study", "--working-dir", ".", "--runtime-env-json",
+            json.dumps({"env_vars": {"PYTHONPATH": "ssl:."}, "excludes": [".venv", ".git", "demo", "runs"]}),
+            "--", sys.executable, "-m", "experiments", "run", "comparison", "--store", store.root,
+            "--out", tmp_path / "out", "--preset", "smoke", "--seeds", "0", "--methods", "full", *TINY, "pretrain.epochs=1", "finetune.epochs=1",
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stdout[-4000:] + answer.stderr[-2000:]
+        assert "SUCCEEDED" in run("job", "status", "study").stdout.upper()
+        rows = pd.read_parquet(tmp_path / "out/comparison/rows.parquet")
+        assert set(rows["method"]) == {"full"}
+    finally:
+        os.killpg(head.pid, 15)
+        try:
+            head.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, 9)
+        shutil.rmtree(home, ignore_errors=True)
