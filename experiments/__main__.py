@@ -59,10 +59,11 @@ def run(
 ) -> None:
     """Run what is missing of a study, then write its report."""
     config, opened, cells = _open(study, settings, store, preset, seeds, methods)
-    at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
     chains = [chain_of(cell, opened, out) for cell in cells]
-    with shown(chains, console, at_once):
-        run_grid(cells, opened, out)
+    if not all(chain.evaluate.is_complete for chain in chains):
+        at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
+        with shown(chains, console, at_once):
+            run_grid(cells, opened, out)
     _report(study, chains, opened, out)
     if any(not chain.evaluate.is_complete for chain in chains):
         raise typer.Exit(1)

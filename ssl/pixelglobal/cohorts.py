@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 ENDINGS = (".nii.gz", ".nii")
+MOST_STRUCTURES = 255  # labels are stored in one byte
 
 
 @dataclass(frozen=True)
@@ -53,49 +54,90 @@ def read_cohort(folder: Path) -> Cohort:
     """Describe the scans of a folder without reading their voxels.
 
     dataset.json may add: `patients` ({case: patient}, where a patient has several scans), `left_right_pairs`
-    ([["LeftX", "RightX"], ...]) and `absent_structures`. Raises ValueError for an empty or unreadable description.
+    ([["LeftX", "RightX"], ...]) and `absent_structures`. Raises ValueError for a description that is empty, cannot be
+    read or cannot be meant.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder; expected one with dataset.json, imagesTr and labelsTr")
     description = folder / "dataset.json"
     if not description.is_file():
         return _plain_folder(folder)
-    try:
-        facts = json.loads(description.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{description}: is not valid JSON ({error})") from error
+    facts = _json_object(description)
     structures = _structures(facts.get("labels", {}), description)
-    pairs = tuple((str(a), str(b)) for a, b in facts.get("left_right_pairs", ()))
-    for name in (name for pair in pairs for name in pair):
-        if name not in structures:
-            raise ValueError(
-                f"{description}: left_right_pairs names {name!r}, which is not a label: {', '.join(structures)}"
-            )
-    patients = facts.get("patients", {})
+    pairs = _left_right_pairs(facts.get("left_right_pairs", ()), structures, description)
+    absent = facts.get("absent_structures")
+    if absent not in (None, "not_contoured", "absent"):
+        raise ValueError(f"{description}: absent_structures is {absent!r}; expected 'not_contoured' or 'absent'")
     files = _listed_files(folder, facts) if facts.get("training") else _files_in_folders(folder, facts)
-    cases = tuple(
-        Case(case, str(patients.get(case, case)), image, label) for case, (image, label) in sorted(files.items())
-    )
-    if not cases:
+    if not files:
         raise ValueError(
             f"{folder}: no scans found; expected a `training` list in dataset.json or files in {folder / 'imagesTr'}"
         )
+    patients = facts.get("patients", {})
+    if patients and not patients.keys() & files.keys():
+        raise ValueError(
+            f"{description}: `patients` names {', '.join(sorted(patients)[:3])}, ...; none of them is a case. "
+            f"Expected {{case: patient}} with case names such as {min(files)}"
+        )
+    cases = tuple(
+        Case(case, str(patients.get(case, case)), image, label) for case, (image, label) in sorted(files.items())
+    )
     name = "".join(c if c.isalnum() else "_" for c in str(facts.get("name") or folder.name))
-    return Cohort(name, structures, pairs, facts.get("absent_structures"), cases)
+    return Cohort(name, structures, pairs, absent, cases)
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: is not valid JSON ({error})") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: holds a JSON {type(facts).__name__}; expected an object with named entries")
+    return facts
 
 
 def _structures(labels: Mapping[str, Any], description: Path) -> tuple[str, ...]:
     """Names in the order of their values, from {"0": "background"} (MSD) or {"background": 0} (nnU-Net)."""
     if all(str(key).isdigit() for key in labels):
-        by_value = {int(key): str(value) for key, value in labels.items()}
+        named = [(int(key), str(value)) for key, value in labels.items()]
     else:
-        by_value = {int(value): str(key) for key, value in labels.items()}
-    if labels and sorted(by_value) != list(range(len(by_value))):
+        for name, value in labels.items():
+            if not isinstance(value, int | str) or not str(value).isdigit():
+                raise ValueError(
+                    f"{description}: label {name!r} has the value {value!r}; expected one whole number for each. "
+                    "Regions made of several labels are not known here: list the labels themselves"
+                )
+        named = [(int(value), str(name)) for name, value in labels.items()]
+    values = sorted(value for value, _ in named)
+    if values != list(range(len(values))):
         raise ValueError(
-            f"{description}: labels have the values {sorted(by_value)}; expected 0 (background), 1, 2, ... "
-            "without gaps. Renumber the labels in the files and here"
+            f"{description}: labels have the values {values}; expected 0 (background), 1, 2, ... "
+            "without gaps or repeats. Renumber the labels in the files and here"
         )
-    return tuple(by_value[value] for value in sorted(by_value) if value > 0)
+    structures = tuple(name for value, name in sorted(named) if value > 0)
+    if twice := sorted({name for name in structures if structures.count(name) > 1}):
+        raise ValueError(f"{description}: labels name {', '.join(twice)} twice; expected a name of its own for each")
+    if len(structures) > MOST_STRUCTURES:
+        raise ValueError(f"{description}: names {len(structures)} structures; expected at most {MOST_STRUCTURES}")
+    return structures
+
+
+def _left_right_pairs(pairs: Any, structures: Sequence[str], description: Path) -> tuple[tuple[str, str], ...]:
+    if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            f'{description}: left_right_pairs is {pairs!r}; expected a list of pairs, [["LeftX", "RightX"], ...]'
+        )
+    names = [str(name) for pair in pairs for name in pair]
+    for name in names:
+        if name not in structures:
+            raise ValueError(
+                f"{description}: left_right_pairs names {name!r}, which is not a label: {', '.join(structures)}"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{description}: left_right_pairs names {name!r} twice; a structure has one other side")
+    return tuple((str(left), str(right)) for left, right in pairs)
 
 
 def _case_name(path: Path) -> str | None:
@@ -107,16 +149,26 @@ def _case_name(path: Path) -> str | None:
 
 def _listed_files(folder: Path, facts: Mapping[str, Any]) -> dict[str, tuple[Path, Path | None]]:
     files: dict[str, tuple[Path, Path | None]] = {}
-    for entry in facts["training"]:
-        image = folder / (entry["image"] if isinstance(entry, dict) else entry)
-        label = entry.get("label") if isinstance(entry, dict) else None
+    for entry in [*facts["training"], *facts.get("unlabelled", ())]:
+        named = {"image": entry} if isinstance(entry, str) else entry
+        if not isinstance(named, dict) or not isinstance(named.get("image"), str):
+            raise ValueError(
+                f"{folder / 'dataset.json'}: lists {entry!r} as a scan; expected "
+                '{"image": "./imagesTr/CASE.nii.gz", "label": "./labelsTr/CASE.nii.gz"}'
+            )
+        image, label = folder / named["image"], named.get("label")
         if (case := _case_name(image)) is not None:
+            _require_new(case, image, files)
             files[case] = (image, folder / label if label else None)
-    for image_name in facts.get("unlabelled", ()):
-        image = folder / image_name
-        if (case := _case_name(image)) is not None:
-            files[case] = (image, None)
     return files
+
+
+def _require_new(case: str, image: Path, files: Mapping[str, tuple[Path, Path | None]]) -> None:
+    if case in files:
+        raise ValueError(
+            f"{files[case][0]} and {image} are both called {case!r}; expected a name of its own for every scan. "
+            "Rename one, or take it out"
+        )
 
 
 def _files_in_folders(folder: Path, facts: Mapping[str, Any]) -> dict[str, tuple[Path, Path | None]]:
@@ -129,19 +181,23 @@ def _files_in_folders(folder: Path, facts: Mapping[str, Any]) -> dict[str, tuple
     for image in sorted((folder / "imagesTr").glob("*")):
         if (case := _case_name(image)) is not None:
             case = case.removesuffix("_0000")
+            _require_new(case, image, files)
             labels = [folder / "labelsTr" / f"{case}{ending}" for ending in ENDINGS]
             files[case] = (image, next((path for path in labels if path.is_file()), None))
     return files
 
 
 def _plain_folder(folder: Path) -> Cohort:
-    cases = tuple(
-        Case(case, case, path, None) for path in sorted(folder.glob("*")) if (case := _case_name(path)) is not None
-    )
-    if not cases:
+    files: dict[str, tuple[Path, Path | None]] = {}
+    for path in sorted(folder.glob("*")):
+        if (case := _case_name(path)) is not None:
+            _require_new(case, path, files)
+            files[case] = (path, None)
+    if not files:
         raise ValueError(
             f"{folder}: neither dataset.json nor any .nii or .nii.gz file; expected an MSD or nnU-Net folder, or scans"
         )
+    cases = tuple(Case(case, case, image, None) for case, (image, _) in sorted(files.items()))
     return Cohort(folder.name, (), (), None, cases)
 
 
@@ -158,7 +214,8 @@ def split_cases(cases: Sequence[Case], *, train_fraction: float, validation_frac
         raise ValueError(
             f"{n} labelled patients cannot be divided into train, validation and test with at least one in each "
             f"(train_fraction={train_fraction}, validation_fraction={validation_fraction} ask for {n_train} and "
-            f"{n_validation}); expected 3 or more patients. Add patients, or give prepare.split_file"
+            f"{n_validation}); expected 3 or more patients. Add patients, lower the fractions, or give "
+            "prepare.split_file"
         )
     order = [labelled[i] for i in np.random.default_rng(seed).permutation(n)]
     part = dict.fromkeys(order[:n_train], "train")
@@ -175,12 +232,15 @@ def split_cases(cases: Sequence[Case], *, train_fraction: float, validation_frac
 def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
     """Splits from a JSON file with lists `train`, `validation`, `test` and, if wanted, `pretrain` (or `pretrain_pool`).
 
-    Raises ValueError for a case the cohort does not have and for a patient on both sides.
+    Other keys are ignored. Raises ValueError for a case the cohort does not have, a case named twice in a list, a case
+    without labels where labels are needed, and a patient on both sides.
     """
     try:
-        facts = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"prepare.split_file={path}: cannot be read ({error})") from error
+        facts = _json_object(path)
+    except ValueError as error:
+        raise ValueError(
+            f"prepare.split_file: {error}. Expected {{'train': [...], 'validation': [...], 'test': [...]}}"
+        ) from error
     for name in ("train", "validation", "test"):
         if not facts.get(name):
             raise ValueError(f"{path}: the list {name!r} is missing or empty; expected train, validation and test")
@@ -193,8 +253,17 @@ def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
     if unknown:
         raise ValueError(
             f"{path}: names {len(unknown)} cases that the cohort does not have: {', '.join(unknown[:5])}; "
-            "correct the file, or look for them in rejects.csv"
+            "correct the file, or add them to the cohort"
         )
+    labelled = {c.case for c in cases if c.label is not None}
+    for name, part in vars(splits).items():
+        if twice := sorted({case for case in part if part.count(case) > 1}):
+            raise ValueError(f"{path}: {name} names {', '.join(twice[:5])} more than once; expected every case once")
+        if name != "pretrain" and (bare := sorted(set(part) - labelled)):
+            raise ValueError(
+                f"{path}: {name} names {len(bare)} cases without labels: {', '.join(bare[:5])}; "
+                "expected them in `pretrain` only"
+            )
     refuse_shared_patients(splits, {c.case: c.patient for c in cases}, "patient")
     return splits
 
@@ -209,5 +278,6 @@ def refuse_shared_patients(splits: Splits, owner: Mapping[str, str], kind: str) 
             examples = ", ".join(f"{sides[a][s]} and {sides[b][s]}" for s in shared[:3])
             raise ValueError(
                 f"{len(shared)} with the same {kind} are in both {a} and {b}: {examples}. "
-                "Test results would be worth nothing; move them to one side"
+                "Test results would be worth nothing; move them to one side (prepare.split_file, or one name for both "
+                "under `patients` in dataset.json)"
             )

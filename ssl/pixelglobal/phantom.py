@@ -55,6 +55,7 @@ def make_phantom_cohort(
         "licence": "Apache-2.0",
         "labels": {"background": 0, **{name: i + 1 for i, name in enumerate(STRUCTURES)}},
         "left_right_pairs": [["LeftFemur", "RightFemur"]],
+        "patients": {f"phantom_{i:03d}": f"phantom_{i:03d}" for i in range(n_patients + n_unlabelled)},
         "file_ending": ".nii.gz",
         "training": training,
         "unlabelled": unlabelled,

@@ -49,12 +49,13 @@ def prepare(
 
     map_cases: how the work is spread; `map`, or `cluster.prepare.map_cases_on_ray`.
     progress: called with (cases done, cases in all).
-    Raises ValueError if the folder holds something else, if no scan can be used, or if no valid split exists.
+    Raises ValueError if the folder holds something else, if no scan can be used, if no valid split exists, or if cases
+    would change sides in a store that was divided before.
     """
     cohort = read_cohort(cohort_folder)
     facts = _cohort_facts(cohort, settings)
     _claim(root, facts)
-    left = [case for case in cohort.cases if not _record(root, case.case).is_file()]
+    left = [case for case in cohort.cases if not _is_finished(root, case.case)]
     done = len(cohort.cases) - len(left)
     rejects: dict[str, str] = {}
     work = partial(prepare_case, root=root, settings=settings, facts=facts)
@@ -64,13 +65,14 @@ def prepare(
             rejects[result["case"]] = result["reason"]
         if progress:
             progress(done, len(cohort.cases))
-    rows = [json.loads(path.read_text()) for c in cohort.cases if (path := _record(root, c.case)).is_file()]
+    rows = [json.loads(_record(root, c.case).read_text()) for c in cohort.cases if _is_finished(root, c.case)]
     pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"]).to_csv(root / "rejects.csv", index=False)
     if not rows:
         first = next(iter(rejects.values()))
         raise ValueError(f"none of the {len(cohort.cases)} scans in {cohort_folder} can be used; the first: {first}")
     _write(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     splits = _splits(cohort, settings, rows)
+    _refuse_moved_cases(root / "splits.json", splits)
     _write(root / "splits.json", json.dumps({**vars(splits), "seed": settings.split_seed}, indent=1))
     _write(root / "cohort.json", json.dumps(facts, indent=2))
     return Prepared(Store.open(root), rejects)
@@ -131,6 +133,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "hu_sum_of_squares": int((values**2).sum()),
         "n_pixels": values.size,
         "sha256": hashlib.sha256(np.ascontiguousarray(volume.image_hu, "<i2").tobytes()).hexdigest(),
+        "labels_sha256": hashlib.sha256(b"" if volume.labels is None else volume.labels.tobytes()).hexdigest(),
     }
     _write(_record(root, volume.case), json.dumps(record))
     return record
@@ -183,28 +186,56 @@ def _claim(root: Path, facts: dict[str, Any]) -> None:
                 "choose another folder, or delete this one"
             )
         return
-    if root.exists() and any(root.iterdir()):
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ValueError(f"{root} exists and is no store of this program; choose an empty or a new folder")
     root.mkdir(parents=True, exist_ok=True)
     _write(mark, json.dumps(facts, indent=2))
 
 
 def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
+    """Sides for the whole cohort, then without the rejected cases: to repair one moves no other."""
     usable = {row["case"] for row in rows}
     if settings.split_file:
         asked = read_splits(Path(settings.split_file), cohort.cases)
-        splits = Splits(*(tuple(c for c in part if c in usable) for part in vars(asked).values()))
     elif cohort.structures:
-        splits = split_cases(
-            [c for c in cohort.cases if c.case in usable],
+        asked = split_cases(
+            cohort.cases,
             train_fraction=settings.train_fraction,
             validation_fraction=settings.validation_fraction,
             seed=settings.split_seed,
         )
     else:  # scans without labels: everything is for pre-training
-        splits = Splits(tuple(sorted(usable)), (), (), ())
+        asked = Splits(tuple(c.case for c in cohort.cases), (), (), ())
+    splits = Splits(*(tuple(c for c in part if c in usable) for part in vars(asked).values()))
+    for name, wanted in vars(asked).items():
+        if wanted and not getattr(splits, name):
+            raise ValueError(
+                f"every case of the {name} split was rejected ({', '.join(wanted[:5])}; reasons in rejects.csv). "
+                "Repair them, take them out of dataset.json, or give prepare.split_file; finished cases are kept"
+            )
     refuse_shared_patients(splits, {row["case"]: row["sha256"] for row in rows}, "voxels")
     return splits
+
+
+def _refuse_moved_cases(path: Path, splits: Splits) -> None:
+    """A store keeps its division: what was trained on a case must not be tested on it later."""
+    if not path.is_file():
+        return
+    before = json.loads(path.read_text())
+    names = ("pretrain", "train", "validation", "test")  # the later one counts: a training case is in both first lists
+    was = {case: name for name in names for case in before[name]}
+    now = {case: name for name in names for case in getattr(splits, name)}
+    moved = [case for case in now if was.get(case, now[case]) != now[case]]
+    if moved:
+        examples = ", ".join(f"{case} from {was[case]} to {now[case]}" for case in moved[:3])
+        raise ValueError(
+            f"{path.parent} is divided already, and these settings or this cohort would move {len(moved)} cases "
+            f"({examples}). Choose another folder; or delete {path} and all that was trained on it"
+        )
+
+
+def _is_finished(root: Path, case: str) -> bool:
+    return _record(root, case).is_file() and (root / "slices" / f"{case}.parquet").is_file()
 
 
 def _record(root: Path, case: str) -> Path:

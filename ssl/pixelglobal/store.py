@@ -79,7 +79,8 @@ class Store:
         path = self.root / "cases.csv"
         if not path.is_file():
             raise ValueError(f"{self.root} has no cases.csv; run `pixelglobal prepare` again, it keeps finished cases")
-        return pd.read_csv(path, dtype={"case": str, "patient": str, "contoured": str, "voxels": str})
+        text = {"case": str, "patient": str, "contoured": str, "voxels": str}
+        return pd.read_csv(path, dtype=text, keep_default_na=False)  # a patient may be called NA
 
     @cached_property
     def splits(self) -> Splits:
@@ -117,7 +118,8 @@ class Store:
 
     def contoured(self, case: str) -> list[bool]:
         """For each structure, whether it was contoured in this case."""
-        return [flag == "1" for flag in self._facts(case)["contoured"].split(",")]
+        flags = self._facts(case)["contoured"]
+        return [flag == "1" for flag in flags.split(",")] if flags else []
 
     def label_path(self, case: str) -> Path:
         """The reference of a labelled case on its own grid."""

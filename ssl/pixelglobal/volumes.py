@@ -35,8 +35,8 @@ def read_volume(
     """Read a CT and its labels in canonical orientation.
 
     HU are rounded and limited to int16. Raises ValueError, naming the file, what was seen and what to do, for a missing
-    or damaged file, an image that is not 3-D, voxels that are not finite, labels on another grid, label values that are
-    not whole numbers in 0..n_structures.
+    or damaged file, an image that is not 3-D or is empty, a header that gives voxels no place, voxels that are not
+    finite, labels on another grid, label values that are not whole numbers in 0..n_structures.
     """
     image, affine = _read_canonical(image_path)
     if not np.isfinite(image).all():
@@ -80,13 +80,14 @@ def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if len(shape) == 4 and shape[3] == 1:
             source = nib.funcs.four_to_three(source)[0]
         elif len(shape) != 3:
-            raise _WrongShape(
+            raise _Unusable(
                 f"{path}: has shape {shape}; expected one 3-D scan. Split a 4-D file into its scans "
                 "(one file and one case each) and keep the phase you want"
             )
+        _require_a_place_for_every_voxel(path, shape, source.affine)
         canonical = nib.as_closest_canonical(source)
         voxels = np.asarray(canonical.dataobj, dtype=np.float32)
-    except _WrongShape as error:
+    except _Unusable as error:
         raise ValueError(str(error)) from None
     except Exception as error:  # nibabel, gzip and zlib each have their own errors for a damaged file
         raise ValueError(
@@ -95,8 +96,18 @@ def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return voxels.transpose(2, 1, 0), np.asarray(canonical.affine, dtype=np.float64)
 
 
-class _WrongShape(Exception):
-    pass
+class _Unusable(Exception):
+    """A file that can be read and cannot be used."""
+
+
+def _require_a_place_for_every_voxel(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
+    if 0 in shape:
+        raise _Unusable(f"{path}: has shape {shape} and so no voxels; expected a 3-D scan. Export it again")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise _Unusable(
+            f"{path}: its header's affine {affine[:3].tolist()} gives voxels no size or no place; expected a spacing "
+            "in mm along three directions. Convert the scan from its source again"
+        )
 
 
 def _read_labels_on_grid(
@@ -121,7 +132,7 @@ def _read_labels_on_grid(
 def _whole_labels(labels: np.ndarray, path: Path, n_structures: int | None) -> np.ndarray:
     found = np.unique(labels)
     highest = 255 if n_structures is None else n_structures
-    wrong = [value for value in found.tolist() if value != round(value) or not 0 <= value <= highest]
+    wrong = found[~np.isfinite(found) | (found != np.rint(found)) | (found < 0) | (found > highest)].tolist()
     if wrong:
         raise ValueError(
             f"{path}: holds label values {', '.join(f'{v:g}' for v in wrong[:5])}; expected whole numbers from 0 to "
