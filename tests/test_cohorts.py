@@ -1,6 +1,7 @@
 """Cohorts: the layouts people have, splits by patient, and descriptions that cannot be right."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,6 @@ def touch(folder, *names):
 
 
 def cases(n, per_patient=1, unlabelled=0):
-    from pathlib import Path
-
     drawn = [Case(f"c{i}_{k}", f"p{i}", Path("i"), Path("l")) for i in range(n) for k in range(per_patient)]
     return drawn + [Case(f"u{i}", f"u{i}", Path("i"), None) for i in range(unlabelled)]
 
@@ -75,6 +74,52 @@ def test_descriptions_that_cannot_be_right(tmp_path):
         read_cohort(tmp_path)
 
 
+SCAN = {"image": "imagesTr/a.nii.gz"}
+LABELS = {"background": 0, "L": 1, "R": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": {"background": 0, "w": [1, 2]}}, r"label 'w' has the value \[1, 2\]; expected one whole number"),
+        ({"labels": {"background": 0, "a": 1, "b": 1}}, r"values \[0, 1, 1\].*without gaps or repeats"),
+        ({"labels": {"0": "background", "1": "A", "2": "A"}}, "labels name A twice"),
+        ({"labels": {str(i): f"s{i}" for i in range(300)}}, "names 299 structures; expected at most 255"),
+        ({"left_right_pairs": [["L", "R", "L"]]}, r"left_right_pairs is .*expected a list of pairs"),
+        ({"left_right_pairs": ["LR"]}, "expected a list of pairs"),
+        ({"left_right_pairs": [["L", "R"], ["R", "L"]]}, "names 'L' twice; a structure has one other side"),
+        ({"absent_structures": "maybe"}, "absent_structures is 'maybe'; expected 'not_contoured' or 'absent'"),
+        ({"patients": {"a.nii.gz": "p"}}, r"`patients` names a\.nii\.gz, .*none of them is a case.*such as a$"),
+        ({"training": [{"img": "a.nii.gz"}]}, r"lists \{'img': 'a\.nii\.gz'\} as a scan; expected"),
+        ({"training": [SCAN, {"image": "other/a.nii.gz"}]}, r"both called 'a'; expected a name of its own"),
+        ({"unlabelled": ["imagesTr/a.nii.gz"]}, r"both called 'a'"),
+    ],
+)
+def test_descriptions_that_cannot_be_meant(tmp_path, change, message):
+    facts = {"labels": LABELS, "training": [SCAN], "left_right_pairs": [["L", "R"]]}
+    assert len(read_cohort(describe(tmp_path, **facts)).cases) == 1
+    with pytest.raises(ValueError, match=message):
+        read_cohort(describe(tmp_path, **{**facts, **change}))
+
+
+def test_one_name_for_two_files(tmp_path):
+    touch(tmp_path, "a.nii.gz", "a.nii")
+    with pytest.raises(ValueError, match=r"a\.nii and .*a\.nii\.gz are both called 'a'"):
+        read_cohort(tmp_path)
+    (tmp_path / "dataset.json").write_text("[1]")
+    with pytest.raises(ValueError, match="holds a JSON list; expected an object"):
+        read_cohort(tmp_path)
+
+
+def test_unlabelled_scans_of_tested_patients_are_left_out_of_pre_training():
+    everyone = [*cases(4), Case("more0", "p0", Path("i"), None), Case("more1", "p1", Path("i"), None)]
+    for seed in range(6):
+        splits = split_cases(everyone, train_fraction=0.4, validation_fraction=0.1, seed=seed)
+        refuse_shared_patients(splits, {c.case: c.patient for c in everyone}, "patient")
+        for k in (0, 1):
+            assert (f"more{k}" in splits.pretrain) == (f"c{k}_0" in splits.train)
+
+
 def test_splits_follow_the_seed_and_never_divide_a_patient():
     everyone = cases(20, per_patient=2, unlabelled=5)
     a, b, c = (split_cases(everyone, train_fraction=0.4, validation_fraction=0.1, seed=s) for s in (0, 0, 1))
@@ -92,7 +137,7 @@ def test_two_patients_cannot_be_split():
 
 def test_split_files(tmp_path):
     path = tmp_path / "splits.json"
-    everyone = cases(4, per_patient=2)
+    everyone = cases(4, per_patient=2, unlabelled=1)
     good = {"train": ["c0_0"], "validation": ["c1_0"], "test": ["c2_0", "c2_1"], "pretrain_pool": ["c0_0", "c3_0"]}
     path.write_text(json.dumps({**good, "structures_complete": ["a"]}))
     splits = read_splits(path, everyone)
@@ -102,7 +147,16 @@ def test_split_files(tmp_path):
         ({"test": []}, "the list 'test' is missing or empty"),
         ({"validation": ["c0_1"]}, "1 with the same patient are in both train and validation: c0_0 and c0_1"),
         ({"pretrain_pool": ["c2_0"]}, "in both pretrain and test"),
+        ({"test": ["u0"]}, "test names 1 cases without labels: u0; expected them in `pretrain` only"),
+        ({"train": ["c0_0", "c0_1", "c0_0"]}, "train names c0_0 more than once"),
     ):
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(ValueError, match=message):
             read_splits(path, everyone)
+    path.write_text(json.dumps([good]))
+    with pytest.raises(
+        ValueError, match=r"prepare\.split_file: .* holds a JSON list; expected an object.*'validation'"
+    ):
+        read_splits(path, everyone)
+    with pytest.raises(ValueError, match=r"nowhere\.json: cannot be read"):
+        read_splits(tmp_path / "nowhere.json", everyone)

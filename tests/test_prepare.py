@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pixelglobal import config as settings
-from pixelglobal.phantom import make_phantom, make_phantom_cohort
+from pixelglobal.phantom import make_phantom_cohort
 from pixelglobal.prepare import crop_or_pad, prepare
-from pixelglobal.slices import SliceBatch, read_slices
-from pixelglobal.store import LocalStream, Store
+from pixelglobal.slices import read_slices
+from pixelglobal.store import Store
 from pixelglobal.volumes import read_volume
 
 
@@ -112,6 +112,104 @@ def test_the_same_command_continues_and_repairs(cohort, tmp_path, tiny):
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
 
 
+def test_a_lost_slice_file_is_made_again(cohort, tmp_path, tiny):
+    store = prepare(cohort, tmp_path / "store", tiny.prepare).store
+    before = store.read_case("phantom_003").image_hu
+    store.path("phantom_003").unlink()
+    assert torch.equal(prepare(cohort, store.root, tiny.prepare).store.read_case("phantom_003").image_hu, before)
+
+
+def test_a_repaired_scan_moves_no_other_to_another_side(cohort, tmp_path, tiny):
+    path = cohort / "imagesTr/phantom_001.nii.gz"
+    good = path.read_bytes()
+    path.write_bytes(b"not a scan")
+    before = prepare(cohort, tmp_path / "store", tiny.prepare).store.splits
+    path.write_bytes(good)
+    after = prepare(cohort, tmp_path / "store", tiny.prepare).store.splits
+    for name, part in vars(before).items():
+        assert set(getattr(after, name)) - {"phantom_001"} == set(part)
+    assert "phantom_001" in after.train + after.validation + after.test
+
+
+def test_a_divided_store_is_not_divided_otherwise(cohort, tmp_path, tiny):
+    store = prepare(cohort, tmp_path / "store", tiny.prepare).store
+    other = tiny.prepare.model_copy(update={"split_seed": 5})
+    with pytest.raises(
+        ValueError, match=r"is divided already.*would move \d cases \(phantom_00\d from .* Choose another"
+    ):
+        prepare(cohort, store.root, other)
+    assert Store.open(store.root).splits == store.splits
+    (store.root / "splits.json").unlink()
+    assert prepare(cohort, store.root, other).store.splits != store.splits
+
+
+def test_a_split_that_lost_all_its_cases_is_named(cohort, tmp_path, tiny):
+    splits = {"train": ["phantom_000"], "validation": ["phantom_001"], "test": ["phantom_002"]}
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    asked = tiny.prepare.model_copy(update={"split_file": str(tmp_path / "splits.json")})
+    (cohort / "imagesTr/phantom_001.nii.gz").write_bytes(b"not a scan")
+    with pytest.raises(ValueError, match=r"every case of the validation split was rejected \(phantom_001; reasons in"):
+        prepare(cohort, tmp_path / "store", asked)
+    assert (tmp_path / "store/slices/phantom_000.parquet").is_file()
+
+
+def test_two_patients_are_refused_and_their_slices_are_kept(tmp_path, tiny):
+    folder = make_phantom_cohort(tmp_path / "two", n_patients=2, n_unlabelled=0, size=32, n_slices=4)
+    with pytest.raises(ValueError, match=r"2 labelled patients cannot be divided.*or give prepare\.split_file"):
+        prepare(folder, tmp_path / "store", tiny.prepare)
+    assert len(list((tmp_path / "store/slices").glob("*.parquet"))) == 2
+
+
+def test_labels_that_are_infinite_spoil_only_their_scan(cohort, tmp_path, tiny):
+    edit(cohort / "labelsTr/phantom_000.nii.gz", lambda a: np.where(a == 1, np.inf, a).astype(np.float32))
+    made = prepare(cohort, tmp_path / "store", tiny.prepare)
+    assert list(made.rejects) == ["phantom_000"]
+    assert "holds label values inf; expected whole numbers from 0 to 4" in made.rejects["phantom_000"]
+
+
+def test_scans_without_labels_are_all_for_pre_training(phantom_folder, tmp_path, tiny):
+    plain = shutil.copytree(phantom_folder / "imagesTr", tmp_path / "plain")
+    store = prepare(plain, tmp_path / "store", tiny.prepare).store
+    assert len(store.splits.pretrain) == 8
+    assert store.splits.train == store.splits.validation == store.splits.test == ()
+    assert store.contoured("phantom_000") == []
+    batch = store.read_case("phantom_000")
+    assert not batch.label.any()
+    assert not batch.contoured.any()
+
+
+def test_labels_are_part_of_the_record(cohort, tmp_path, tiny):
+    """A contour that moves keeps its voxel count; results made with the old one must not be taken for new."""
+    first = prepare(cohort, tmp_path / "a", tiny.prepare).store.cases.set_index("case").loc["phantom_000"]
+    edit(cohort / "labelsTr/phantom_000.nii.gz", lambda a: np.roll(a, 1, axis=0))
+    second = prepare(cohort, tmp_path / "b", tiny.prepare).store.cases.set_index("case").loc["phantom_000"]
+    assert (first["voxels"], first["sha256"]) == (second["voxels"], second["sha256"])
+    assert first["labels_sha256"] != second["labels_sha256"]
+
+
+def test_work_may_be_finished_in_any_order(cohort, tmp_path, tiny):
+    seen = []
+    made = prepare(
+        cohort,
+        tmp_path / "backwards",
+        tiny.prepare,
+        map_cases=lambda work, cases: map(work, reversed(cases)),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    plain = prepare(cohort, tmp_path / "plain", tiny.prepare).store
+    assert seen == [(k, 8) for k in range(1, 9)]
+    for name in ("cases.csv", "splits.json", "cohort.json", "slices/phantom_004.parquet"):
+        assert (made.store.root / name).read_bytes() == (plain.root / name).read_bytes()
+
+
+def test_names_that_look_like_nothing_stay_names(cohort, tmp_path, tiny):
+    facts = json.loads((cohort / "dataset.json").read_text())
+    facts["patients"]["phantom_000"] = "NA"
+    (cohort / "dataset.json").write_text(json.dumps(facts))
+    store = prepare(cohort, tmp_path / "store", tiny.prepare).store
+    assert store.cases["patient"].tolist()[:2] == ["NA", "phantom_001"]
+
+
 def test_other_settings_or_other_contents_in_the_folder_are_refused(store, phantom_folder, tmp_path, tiny):
     with pytest.raises(ValueError, match=r"was prepared with other settings \(image_size: 32 there, 64 now\)"):
         prepare(phantom_folder, store.root, settings.resolve("smoke").prepare)
@@ -147,30 +245,6 @@ def test_structures_without_a_voxel_mean_what_the_setting_says(cohort, tmp_path,
     assert prepare(cohort, tmp_path / "b", absent).store.contoured("phantom_000") == [True] * 4
 
 
-def test_local_streams_are_a_function_of_seed_and_epoch(store):
-    def names(seed, epoch):
-        stream = LocalStream(store, store.splits.pretrain, batch_size=4, seed=seed)
-        return [list(zip(b.case, b.slice_index.tolist(), strict=True)) for b in stream.epoch(epoch)]
-
-    assert names(0, 3) == names(0, 3)
-    assert names(0, 3) != names(0, 4)
-    assert names(0, 3) != names(1, 3)
-    everything = [slice_ for batch in names(0, 0) for slice_ in batch]
-    assert len(everything) == len(set(everything)) == store.n_slices(store.splits.pretrain)
-
-
-def test_batches_survive_chunks_and_offsets(store):
-    table = read_slices(store.path("phantom_001"))
-    whole = SliceBatch.from_arrow(table)
-    import pyarrow as pa
-
-    pieces = pa.concat_tables([table.slice(0, 3), table.slice(3, 5)]).slice(1, 6)
-    part = SliceBatch.from_arrow(pieces)
-    assert torch.equal(part.image_hu, whole.image_hu[1:7])
-    assert torch.equal(part.label, whole.label[1:7])
-    assert part.slice_index.tolist() == [1, 2, 3, 4, 5, 6]
-
-
 def test_a_store_that_is_none_and_a_case_that_is_not_there(store, tmp_path):
     with pytest.raises(ValueError, match=r"is no prepared cohort: cohort\.json is missing\. Run `pixelglobal prepare`"):
         Store.open(tmp_path)
@@ -180,12 +254,3 @@ def test_a_store_that_is_none_and_a_case_that_is_not_there(store, tmp_path):
     torn.write_bytes(store.path("phantom_000").read_bytes()[:-30])
     with pytest.raises(ValueError, match=r"cannot read .*torn\.parquet"):
         read_slices(torn)
-
-
-def test_the_phantom_follows_its_seed_and_has_all_its_structures():
-    a, b, c = (make_phantom(np.random.default_rng(s), size=32, n_slices=8) for s in (1, 1, 2))
-    assert (a[0] == b[0]).all()
-    assert not (a[0] == c[0]).all()
-    assert set(np.unique(a[1])) == {0, 1, 2, 3, 4}
-    left, right = (np.argwhere(a[1] == label)[:, 2].mean() for label in (3, 4))
-    assert left < right  # columns run from the patient's left to the right

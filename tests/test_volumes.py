@@ -54,6 +54,47 @@ def test_every_orientation_gives_the_same_canonical_volume(scan, tmp_path, order
     np.testing.assert_allclose(found.affine, expected.affine, atol=1e-6)
 
 
+def test_labels_stored_in_another_orientation_than_their_image_still_fit(scan, tmp_path):
+    turned = nib.load(scan[1]).as_reoriented(np.array([[1, -1], [0, 1], [2, -1]]))
+    nib.save(turned, tmp_path / "turned_label.nii.gz")
+    assert (read(scan[0], tmp_path / "turned_label.nii.gz").labels == read(*scan).labels).all()
+
+
+def test_a_tilted_gantry_keeps_its_spacing_and_its_affine(tmp_path):
+    """Directions that are oblique or not at right angles are read as they are."""
+    a = np.deg2rad(12)
+    tilt = AFFINE.copy()
+    tilt[:3, :3] = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]]) @ AFFINE[:3, :3]
+    sheared = AFFINE.copy()
+    sheared[1, 2] = 0.4
+    for affine, spacing in ((tilt, (3.0, 1.1, 0.9)), (sheared, (np.hypot(3.0, 0.4), 1.1, 0.9))):
+        image = save(tmp_path / "t.nii.gz", np.arange(120, dtype=np.int16).reshape(SHAPE_XYZ), affine)
+        volume = read(image)
+        assert volume.spacing_mm == pytest.approx(spacing, rel=1e-5)
+        np.testing.assert_allclose(volume.affine, affine, atol=1e-5)
+        write_labels(tmp_path / "out.nii.gz", np.zeros(volume.image_hu.shape, np.uint8), volume.affine)
+        np.testing.assert_allclose(read_labels(tmp_path / "out.nii.gz")[2], affine, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("row", [[0, 0, 0, 0], [np.nan, 0, 0, 0], [0, 1.1, 0, 0]])
+def test_a_header_that_gives_voxels_no_place(tmp_path, row):
+    image = nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), AFFINE)
+    image.header.set_sform(AFFINE, code=1)
+    path = tmp_path / "flat.nii"
+    nib.save(image, path)
+    raw = bytearray(path.read_bytes())
+    raw[280:296] = np.array(row, "<f4").tobytes()  # srow_x of the NIfTI-1 header
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"flat\.nii: its header's affine .* no size or no place; expected a spacing"):
+        read(path)
+
+
+def test_a_scan_without_voxels(tmp_path):
+    with pytest.raises(ValueError, match=r"has shape \(3, 3, 0\) and so no voxels"):
+        read(save(tmp_path / "e.nii.gz", np.zeros((3, 3, 0), np.int16)))
+
+
 def test_written_labels_come_back_with_their_geometry(scan, tmp_path):
     volume = read(*scan)
     write_labels(tmp_path / "out.nii.gz", volume.labels, volume.affine)
@@ -121,3 +162,6 @@ def test_a_label_that_the_cohort_does_not_name(scan, tmp_path):
         read(scan[0], save(tmp_path / "l.nii.gz", labels), n=2)
     with pytest.raises(ValueError, match=r"holds label values 0\.5"):
         read(scan[0], save(tmp_path / "h.nii.gz", np.full(SHAPE_XYZ, 0.5, np.float32)), n=2)
+    for value in (np.nan, np.inf, -1.0, 300.0):
+        with pytest.raises(ValueError, match=f"holds label values {value:g}; expected whole numbers from 0 to 2"):
+            read(scan[0], save(tmp_path / "n.nii.gz", np.full(SHAPE_XYZ, value, np.float32)), n=2)

@@ -163,6 +163,8 @@ def _bytes(column: pa.ChunkedArray, dtype: np.dtype) -> np.ndarray:
     row = 0
     for chunk in column.chunks:
         n = len(chunk)
+        if n == 0:  # an empty chunk may have no buffer
+            continue
         raw = np.frombuffer(chunk.buffers()[1], np.uint8, count=n * width, offset=chunk.offset * width)
         out[row : row + n] = raw.view(dtype).reshape(n, -1)
         row += n
