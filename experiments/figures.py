@@ -30,7 +30,7 @@ METHOD_COLORS = {"random": "#8b949e", "gl": "#e69f00", "pgl": "#cc79a7", "go": "
 METHOD_COLORS |= {"gpc": "#009e73", "full": "#0072b2"}
 OTHER_COLORS = ("#a6761d", "#7570b3", "#66a61e", "#e7298a")  # of methods that have none above, in order
 # Bright, since they lie over grey CT.
-STRUCTURE_COLORS = ("#ff5c5c", "#4dc3ff", "#7dff6b", "#ffd23f", "#ff8cf0", "#b18cff")
+STRUCTURE_COLORS: tuple[str, ...] = ("#ff5c5c", "#4dc3ff", "#7dff6b", "#ffd23f", "#ff8cf0", "#b18cff")
 STRUCTURE_COLORS += ("#ff9e45", "#2ef0d0", "#c8ff3d", "#ffb3b3", "#8fb4ff", "#ffffff")
 SEED_LINES = ("-", "--", ":", "-.")
 STYLE: Any = {
