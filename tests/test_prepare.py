@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from pixelglobal import config as settings
+from pixelglobal.cohorts import read_cohort, read_splits
 from pixelglobal.phantom import make_phantom_cohort
 from pixelglobal.prepare import crop_or_pad, prepare
 from pixelglobal.slices import read_slices
 from pixelglobal.store import Store
-from pixelglobal.volumes import read_volume
+from pixelglobal.volumes import read_labels, read_volume
+
+KINDS = {"image": "imagesTr", "label": "labelsTr"}
 
 
 @pytest.fixture
@@ -254,3 +257,41 @@ def test_a_store_that_is_none_and_a_case_that_is_not_there(store, tmp_path):
     torn.write_bytes(store.path("phantom_000").read_bytes()[:-30])
     with pytest.raises(ValueError, match=r"cannot read .*torn\.parquet"):
         read_slices(torn)
+
+
+@pytest.mark.real_data
+def test_three_real_patients_are_what_their_census_says(real_data, tmp_path):
+    """Grid, spacing and voxels per structure against the list that came with the data; and nothing lost on the way."""
+    census = {facts["case"]: facts for facts in json.loads((real_data / "cases.json").read_text())}
+    splits = json.loads((real_data / "splits.json").read_text())
+    picked = {name: splits[name][0] for name in ("train", "validation", "test")}
+    facts = json.loads((real_data / "dataset.json").read_text())
+    facts["training"] = [
+        {kind: str((real_data / f"{folder}/{case}.nii.gz").resolve()) for kind, folder in KINDS.items()}
+        for case in picked.values()
+    ]
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort/dataset.json").write_text(json.dumps(facts))
+    (tmp_path / "splits.json").write_text(json.dumps({name: [case] for name, case in picked.items()}))
+    asked = settings.resolve("small", [f"prepare.split_file={tmp_path / 'splits.json'}"]).prepare
+    made = prepare(tmp_path / "cohort", tmp_path / "store", asked)
+    assert not made.rejects
+    assert made.store.splits.test == (picked["test"],)
+    for row in made.store.cases.itertuples():
+        expected = census[row.case]
+        assert [row.columns, row.rows, row.n_slices] == expected["shape"]
+        found = [row.spacing_x_mm, row.spacing_y_mm, row.spacing_z_mm]
+        assert found == pytest.approx(expected["spacing"], abs=1e-3)
+        voxels = [expected["voxels"][name] for name in made.store.structures]
+        assert [int(n) for n in row.voxels.split(",")] == voxels
+        assert made.store.contoured(row.case) == [n > 0 for n in voxels]
+        reference, _, _ = read_labels(made.store.label_path(row.case))
+        assert (made.store.paste_back(row.case, made.store.read_case(row.case).label.numpy()) == reference).all()
+
+
+@pytest.mark.real_data
+def test_the_splits_that_came_with_real_data_fit_its_cohort(real_data):
+    splits = read_splits(real_data / "splits.json", read_cohort(real_data).cases)
+    assert {name: len(part) for name, part in vars(splits).items()} == {
+        "pretrain": 163, "train": 40, "validation": 8, "test": 24,
+    }  # fmt: skip
