@@ -242,7 +242,7 @@ def _card(
     tests = {"sign_flip": "sign-flip permutation of the mean", "wilcoxon": "Wilcoxon signed rank", "t": "paired t"}
     return (
         f"{rows['patient'].nunique()} patients, {len(slices)} slices, "
-        f"{seeds.min()} to {seeds.max()} training runs a method",
+        f"{seeds.min() if seeds.min() == seeds.max() else f'{seeds.min()} to {seeds.max()}'} training runs a method",
         f"DSC and HD are {shown}; HD is the maximum over contour points (100th percentile)",
         "A missed structure has DSC 0 and an infinite HD, which enters the mean as the image's diagonal; "
         f"{missed} missed; a structure in neither prediction nor reference is not applicable: {undefined} values",
