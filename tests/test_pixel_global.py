@@ -7,7 +7,7 @@ import torch
 
 from pixelglobal import config as settings
 from pixelglobal.losses import disagreement, targets
-from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.methods.pixel_global import PixelGlobal, teacher_uncertainty
 from pixelglobal.networks import seeded
 from pixelglobal.seeds import generator
 from pixelglobal.uncertainty import monte_carlo_uncertainty
@@ -87,7 +87,8 @@ def test_dropout_passes_after_the_shared_prefix_equal_whole_passes():
         teacher = method.teacher
         with torch.no_grad():
             _, _, features, y_M = copy.deepcopy(teacher)(pair.view_2, pair.image_M, pair.pixel_2_M)
-            fast = method._uncertainty(features, y_M, pair.image_M, pair.pixel_2_M, 4, generator(9))
+            places = (pair.image_M, pair.pixel_2_M, config.network, config.pretrain)
+            fast = teacher_uncertainty(teacher, torch.zeros(8), features, y_M, *places, generator(9))
             chance = generator(9)
 
             def whole_pass(teacher=teacher, pair=pair, chance=chance, config=config):

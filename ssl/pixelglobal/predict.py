@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from pixelglobal.checkpoints import read_model
 from pixelglobal.config import Config
 from pixelglobal.finetune import predict_labels
-from pixelglobal.losses import targets
-from pixelglobal.methods.pixel_global import Branch
+from pixelglobal.methods.pixel_global import Branch, teacher_uncertainty
 from pixelglobal.runs import place
 from pixelglobal.seeds import generator
 from pixelglobal.store import Store
-from pixelglobal.uncertainty import monte_carlo_uncertainty
 from pixelglobal.views import HuScale, normalize
 
 
@@ -39,8 +37,7 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     if "center_pixel" not in facts or not any(key.startswith("teacher.pixel_head.") for key in tensors):
         raise ValueError(f"{folder} was pre-trained without pixels (GO): it has no uncertainty of pixels")
     config = Config.model_validate({"network": facts["network"], "pretrain": facts["pretrain"]})
-    settings = config.pretrain
-    teacher = Branch(config.network, settings)
+    teacher = Branch(config.network, config.pretrain)
     prefixes = {"encoder.": "backbone.encoder.", "decoder.": "backbone.decoder."}
     state = {}
     for key, value in tensors.items():
@@ -61,14 +58,8 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
         image_M = torch.zeros_like(every_pixel)
         features = teacher.backbone.encode(x)
         plain = teacher.decode_pixels(features, image_M, every_pixel, None)
-
-        def one_pass(features=features, plain=plain, image_M=image_M) -> Tensor:  # type: ignore[no-untyped-def]
-            masks = teacher.dropout_masks(1, config.network, features[-1], chance)
-            y = plain
-            if "bottleneck" in masks:
-                y = teacher.decode_pixels(features, image_M, every_pixel, masks)
-            return targets(teacher.project_pixels(y, image_M, masks), center, settings.teacher_temperature)
-
-        u = monte_carlo_uncertainty(one_pass, settings.mc_passes, settings.uncertainty)
+        u = teacher_uncertainty(
+            teacher, center, features, plain, image_M, every_pixel, config.network, config.pretrain, chance
+        )
         maps.append(u.view(height, width).float().cpu())
     return torch.stack(maps)

@@ -1,6 +1,6 @@
 """What a training loop needs of the world around it: slices in, metrics and checkpoints out.
 
-The loops know only the two protocols of this file. On a laptop they get a `LocalRun` and a `slices.LocalStream`; on a
+The loops know only the two protocols of this file. On a laptop they get a `LocalRun` and a `store.LocalStream`; on a
 cluster, `cluster/` gives them the same through Ray.
 """
 

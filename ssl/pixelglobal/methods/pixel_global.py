@@ -89,6 +89,32 @@ class Branch(nn.Module):
         }
 
 
+@torch.no_grad()
+def teacher_uncertainty(
+    teacher: Branch,
+    center: Tensor,
+    features: list[Tensor],
+    y_M: Tensor,
+    image_M: Tensor,
+    pixel_M: Tensor,
+    network: Network,
+    config: Pretrain,
+    generator: torch.Generator,
+) -> Tensor:
+    """U [M] of the teacher's pixels; what lies before the first dropout site is not run again.
+
+    features and y_M are the encoder's maps and the pixel features of a pass without dropout.
+    """
+
+    def one_pass() -> Tensor:
+        masks = teacher.dropout_masks(len(features[-1]), network, features[-1], generator)
+        y = teacher.decode_pixels(features, image_M, pixel_M, masks) if "bottleneck" in masks else y_M
+        return targets(teacher.project_pixels(y, image_M, masks), center, config.teacher_temperature)
+
+    with frozen_batch_norm_buffers(teacher):
+        return monte_carlo_uncertainty(one_pass, config.mc_passes, config.uncertainty)
+
+
 class PixelGlobal(nn.Module):
     """Student, teacher and their losses: `losses(pair, generator)` gives named scalars, "loss" their sum, Eq. (1)."""
 
@@ -145,11 +171,14 @@ class PixelGlobal(nn.Module):
         terms = {"loss_global": global_loss(target_z[:own], z_s[:own], config.student_temperature)}
         self._describe(terms, "global", target_z[:own])
         self._move_center(self.center_global, z_t[:own])
-        if y_s is not None and y_t is not None:
+        if y_s is not None and y_t is not None and y_features_t is not None:
             target_y = targets(y_t, self.center_pixel, config.teacher_temperature)
             uncertainty_M = None
             if config.uncertainty_weighting:
-                uncertainty_M = self._uncertainty(features_t, y_features_t, pair.image_M, pixel_t, n, generator)
+                uncertainty_M = teacher_uncertainty(
+                    self.teacher, self.center_pixel, features_t, y_features_t, pair.image_M, pixel_t,
+                    self.network, config, generator,
+                )  # fmt: skip
             ce_M = disagreement(target_y, y_s, config.student_temperature)
             terms |= self._local_terms(ce_M, uncertainty_M, pair, own)
             self._describe(terms, "pixel", target_y)
@@ -185,30 +214,6 @@ class PixelGlobal(nn.Module):
         if uncertainty_M is not None:
             terms["uncertainty"] = uncertainty_M.mean()
         return terms
-
-    @torch.no_grad()
-    def _uncertainty(
-        self,
-        features: list[Tensor],
-        y_M: Tensor | None,
-        image_M: Tensor,
-        pixel_M: Tensor,
-        n: int,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """U [M] of the teacher's pixels; what lies before the first dropout site is not run again."""
-        teacher, config = self.teacher, self.config
-
-        def one_pass() -> Tensor:
-            masks = teacher.dropout_masks(n, self.network, features[-1], generator)
-            y = y_M
-            if "bottleneck" in masks or y is None:
-                y = teacher.decode_pixels(features, image_M, pixel_M, masks)
-            logits = teacher.project_pixels(y, image_M, masks)
-            return targets(logits, self.center_pixel, config.teacher_temperature)
-
-        with frozen_batch_norm_buffers(teacher):
-            return monte_carlo_uncertainty(one_pass, config.mc_passes, config.uncertainty)
 
     @torch.no_grad()
     def _move_center(self, center: Tensor, teacher_logits: Tensor) -> None:
