@@ -50,6 +50,7 @@ def prepare(
 ) -> None:
     """Read, check and clip scans, and write their slices; one bad scan spoils only itself."""
     config = settings.resolve(preset, overrides or [])
+    _start_ray_for(int(on_ray))
     with Progress(*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("preparing scans", total=None)
         made = prepare_cohort(
