@@ -1,0 +1,55 @@
+"""What must hold on a CUDA device: the same draws, twins and losses as on the CPU, and training in mixed precision."""
+
+import pytest
+import torch
+from pixelglobal import config as settings
+from pixelglobal.finetune import finetune
+from pixelglobal.geometry import twin_table
+from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.networks import seeded
+from pixelglobal.predict import uncertainty_maps
+from pixelglobal.pretrain import pretrain
+from pixelglobal.runs import LocalRun, read_metrics
+from pixelglobal.seeds import generator
+from pixelglobal.store import LocalStream
+from pixelglobal.views import HuScale, draw_views, make_view_pair
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+SCALE = HuScale(-1024, 325, -300, 400)
+
+
+def test_twins_are_the_same_on_both_devices(tiny):
+    maps = [draw_views(16, tiny.views, 48, generator(seed)).maps for seed in (0, 1)]
+    here = twin_table(*maps, 32, 48, 48)
+    there = twin_table(*(m.cuda() for m in maps), 32, 48, 48).cpu()
+    assert (here == there).float().mean() > 0.9999  # a point on a border may fall to either side
+
+
+def test_a_step_gives_the_same_losses_on_both_devices(tiny):
+    images = torch.randint(-1000, 300, (4, 32, 32), generator=generator(0), dtype=torch.int16)
+    partners = torch.ones(4, dtype=torch.bool)
+    terms = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        method = seeded(lambda: PixelGlobal(tiny.network, tiny.pretrain), 0).to(device).train()
+        pair = make_view_pair(
+            images.to(device), partners, tiny.views, SCALE, match=True, pixels_per_image=0, generator=generator(1)
+        )
+        terms.append({k: v.item() for k, v in method.losses(pair, generator(2)).items()})
+    for name in ("loss_global", "cross_entropy_pixel", "uncertainty"):
+        assert terms[0][name] == pytest.approx(terms[1][name], rel=2e-3), name
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_the_main_job_in_every_precision(tiny, store, tmp_path, precision):
+    config = settings.with_settings(tiny, pretrain={"precision": precision}, finetune={"precision": precision})
+    device = torch.device("cuda")
+    stream = LocalStream(store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=0)
+    model = pretrain(config, store, stream, LocalRun(tmp_path / "pre"), device)
+    assert all(line["loss"] == line["loss"] for line in read_metrics(tmp_path / "pre"))
+    cases = {"train_cases": store.splits.train, "validation_cases": store.splits.validation}
+    finetune(config, store, LocalRun(tmp_path / "ft"), device, pretrained=model, **cases)
+    maps = uncertainty_maps(model, store.read_case(store.splits.test[0]).image_hu[3:4], device)
+    assert torch.isfinite(maps).all()
