@@ -5,6 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 import ray
+
 from pixelglobal.cluster.prepare import map_cases_on_ray
 from pixelglobal.prepare import prepare
 

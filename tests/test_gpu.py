@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from pixelglobal import config as settings
 from pixelglobal.finetune import finetune
 from pixelglobal.geometry import twin_table
