@@ -25,9 +25,9 @@ from matplotlib.lines import Line2D
 WINDOW_HU = (-160.0, 240.0)  # a soft-tissue window
 INK = "#1a1d22"  # text and axes; the page shows this one colour in its own text colour, light or dark
 GREY = "#8b949e"  # seen on white and on black
-# Okabe and Ito's colours; a method has one colour in every figure.
+# After Okabe and Ito; a method has one colour in every figure.
 METHOD_COLORS = {"random": "#8b949e", "gl": "#e69f00", "pgl": "#cc79a7", "go": "#56b4e9", "gp": "#d55e00"}
-METHOD_COLORS |= {"gpc": "#009e73", "full": "#0072b2"}
+METHOD_COLORS |= {"gpc": "#009e73", "full": "#1a80bb"}
 OTHER_COLORS = ("#a6761d", "#7570b3", "#66a61e", "#e7298a")  # of methods that have none above, in order
 # Bright, since they lie over grey CT.
 STRUCTURE_COLORS: tuple[str, ...] = ("#ff5c5c", "#4dc3ff", "#7dff6b", "#ffd23f", "#ff8cf0", "#b18cff")
@@ -127,7 +127,7 @@ def draw_curves(curves: Sequence[Curve], names: Mapping[str, str], title: str) -
         axis.set(xlabel="step", ylabel=label)
         axis.grid(alpha=0.35, lw=0.5)
     handles = [Line2D([], [], color=color, label=m) for m, color in colors.items()]
-    handles += [Line2D([], [], color=GREY, ls=styles[s], label=f"seed {s}") for s in seeds[: len(SEED_LINES)]]
+    handles += [Line2D([], [], color=INK, lw=1, ls=styles[s], label=f"seed {s}") for s in seeds[: len(SEED_LINES)]]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
     figure.suptitle(title, fontsize=10)

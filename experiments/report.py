@@ -11,10 +11,12 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from experiments.figures import svg
+from experiments.figures import INK, svg
 from experiments.printing import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
+TABLE_FILES = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX", "comparisons.csv": "every test behind it"}
+FIGURE_FILES = {"svg": "SVG", "pdf": "PDF", "png": "PNG"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Picture:
     heading: str
     caption: str
     figure: Figure
+    alt: str = ""  # what a reader who cannot see the figure should know of it; the caption, if empty
 
 
 def write_report(
@@ -37,52 +40,93 @@ def write_report(
     cells: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
     facts: Mapping[str, Any],
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write `out/report.html` (one file, no network), `out/tables/` and `out/figures/`; returns the page.
 
-    cells: one flat mapping per cell, shown as a table that can be sorted and filtered. notes: sentences on leakage,
-    failures and limits, printed above everything a reader might quote. facts: environment and settings.
+    cells: one flat mapping per cell, shown as a table that can be sorted and filtered. warnings: sentences that nobody
+    may overlook, such as leakage and cells without a result. notes: sentences on how to read the results. Both are
+    printed above everything that a reader might quote. facts: {heading: mapping or text} such as environment, commands
+    and settings. The figures are closed.
     """
-    (out / "tables").mkdir(parents=True, exist_ok=True)
-    (out / "figures").mkdir(exist_ok=True)
-    for i, table in enumerate(tables, 1):
-        base = out / "tables" / f"table_{i}"
-        for ending, text in (
-            ("md", table.to_markdown()),
-            ("tex", table.to_latex()),
-            ("csv", table.to_csv()),
-            ("comparisons.csv", table.comparisons.to_csv(index=False)),
-        ):
-            base.with_name(f"{base.name}.{ending}").write_text(text)
-    shown = []
-    for picture in pictures:
-        for ending in ("pdf", "png"):
-            picture.figure.savefig(out / "figures" / f"{picture.name}.{ending}", dpi=150)
-        drawing = svg(picture.figure)
-        (out / "figures" / f"{picture.name}.svg").write_text(drawing)
-        shown.append({"picture": picture, "svg": _unique_ids(drawing, picture.name)})
+    names = [picture.name for picture in pictures]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the pictures' names {', '.join(names)} must differ, since they name files")
+    shown_tables = [_write_table(table, out / "tables", i) for i, table in enumerate(tables, 1)]
+    shown_pictures = [_write_picture(picture, out / "figures") for picture in pictures]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(
         title=title,
         question=question,
-        tables=[table.to_html() for table in tables],
-        pictures=shown,
-        columns=list(cells[0]) if cells else [],
+        tables=shown_tables,
+        pictures=shown_pictures,
+        columns=list(dict.fromkeys(column for cell in cells for column in cell)),
         cells=cells,
         notes=notes,
-        facts=json.dumps(facts, indent=1, default=str),
+        warnings=warnings,
+        facts=[_fact(heading, value) for heading, value in facts.items()],
     )
     path = out / "report.html"
     scratch = path.with_suffix(".partial")
-    scratch.write_text(page)
+    scratch.write_text(page, encoding="utf-8")
     scratch.rename(path)
     return path
 
 
-def _unique_ids(drawing: str, name: str) -> str:
-    """Ids of one SVG made different from those of the page's other SVGs, which share one document."""
-    return (
-        drawing.replace('id="', f'id="{name}-').replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    )
+def _write_table(table: Table, folder: Path, number: int) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
+    if len(table.comparisons):
+        texts["comparisons.csv"] = table.comparisons.to_csv(index=False)
+    files = []
+    for ending, text in texts.items():
+        path = folder / f"table_{number}.{ending}"
+        path.write_text(text, encoding="utf-8")
+        files.append((f"{folder.name}/{path.name}", TABLE_FILES[ending]))
+    return {"title": table.title, "html": table.to_html(), "files": files}
+
+
+def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in ("pdf", "png"):
+        picture.figure.savefig(folder / f"{picture.name}.{ending}", dpi=150, facecolor="white")
+    drawing = svg(picture.figure)
+    (folder / f"{picture.name}.svg").write_text(drawing, encoding="utf-8")
+    return {
+        "name": picture.name,
+        "heading": picture.heading,
+        "caption": picture.caption,
+        "alt": picture.alt or picture.caption,
+        "svg": _for_the_page(drawing, picture.name),
+        "files": [(f"{folder.name}/{picture.name}.{ending}", label) for ending, label in FIGURE_FILES.items()],
+    }
+
+
+def _for_the_page(drawing: str, name: str) -> str:
+    """One SVG among others in a page: ids of its own, and its ink in the page's text colour, light or dark."""
+    for mark in ('id="', 'href="#', "url(#"):
+        drawing = drawing.replace(mark, f"{mark}{name}-")
+    return drawing.replace(INK, "var(--ink)")
+
+
+def _fact(heading: str, value: Any) -> dict[str, Any]:
+    """A flat mapping becomes lines of name and value; anything deeper is shown as JSON that can be unfolded."""
+    lines: dict[str, str] = {}
+    rest: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(item, Mapping | list | tuple):
+                rest[str(key)] = item
+            else:
+                lines[str(key)] = str(item)
+    elif isinstance(value, str):
+        lines[""] = value
+    else:
+        rest[heading] = value
+    return {"heading": heading, "lines": lines, "rest": json.dumps(rest, indent=1, default=str) if rest else ""}
