@@ -12,12 +12,13 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+import ray.data
 from ray import tune
 
 from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
@@ -91,7 +92,7 @@ def run_grid(cells: Sequence[Cell], store: Store, out: Path) -> list[Chain]:
     """
     chains = [chain_of(cell, store, out) for cell in cells]
     firsts = {c.pretrain.name: c for c in chains if c.pretrain is not None and not c.pretrain.is_complete}
-    _round(
+    errors = _round(
         "pretrain",
         [{"name": c.cell.name, **_work(c, store, out), "stage": name} for name, c in firsts.items()],
         _pretrain_trial,
@@ -100,7 +101,7 @@ def run_grid(cells: Sequence[Cell], store: Store, out: Path) -> list[Chain]:
         out,
     )
     ready = [c for c in chains if not c.evaluate.is_complete and (c.pretrain is None or c.pretrain.is_complete)]
-    _round(
+    errors |= _round(
         "finetune",
         [{"name": c.cell.name, **_work(c, store, out), "stage": c.evaluate.name} for c in ready],
         _finish_trial,
@@ -108,6 +109,12 @@ def run_grid(cells: Sequence[Cell], store: Store, out: Path) -> list[Chain]:
         cells,
         out,
     )
+    for chain in chains:
+        left = [stage for stage in chain.stages if not stage.is_complete]
+        if chain.cell.name in errors and left and chain.error() is None:  # its process died and could not say why
+            stage = left[0]
+            stage.folder.mkdir(parents=True, exist_ok=True)
+            (stage.folder / "error.txt").write_text(errors[chain.cell.name])
     return chains
 
 
@@ -190,11 +197,12 @@ def _round(
     workers: int,
     cells: Sequence[Cell],
     out: Path,
-) -> None:
+) -> dict[str, str]:
+    """Run trials side by side; returns the errors of those that failed, by the name of their cell."""
     if not works:
-        return
+        return {}
     cluster = cells[0].config.cluster
-    concurrent = trials_at_once(cells[0].config, workers, ray.cluster_resources())
+    concurrent = trials_at_once(cells[0].config, workers, start_ray())
     resources = {"cpu": cluster.cpus_per_worker, "gpu": cluster.gpus_per_worker}
     if workers > 0:  # the driver of a TorchTrainer: no CPU of its own, on the head node
         resources = {"node:__internal_head__": 0.001}
@@ -213,7 +221,9 @@ def _round(
             verbose=0,
         ),
     )
-    tuner.fit()
+    grid = tuner.fit()
+    ended = [grid[i] for i in range(len(grid))]
+    return {str(r.config["cell"]["name"]): str(r.error) for r in ended if r.error and r.config}
 
 
 def _trial_name(trial: Any) -> str:
@@ -241,18 +251,37 @@ def trials_at_once(config: Config, workers: int, available: dict[str, float]) ->
 
 
 def start_ray() -> dict[str, float]:
-    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine; returns its resources.
+    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine.
 
-    Workers find the code by PYTHONPATH: relative in a job, whose working directory is shipped to every node.
+    Returns what the cluster has or, with an autoscaler, can grow to.
     """
-    if ray.is_initialized():
-        return ray.cluster_resources()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    joins = bool(os.environ.get("RAY_ADDRESS"))
-    paths = ["ssl", "."] if joins else [str(ROOT / "ssl"), str(ROOT)]
-    settings: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}}
-    if not joins:
-        settings |= {"address": "local"}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    return ray.cluster_resources()
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            address=None if os.environ.get("RAY_ADDRESS") else "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": worker_variables(os.environ)},
+        )
+        ray.data.DataContext.get_current().enable_progress_bars = False
+    return what_can_be_had(ray.cluster_resources(), ray._private.state.state.get_max_resources_from_cluster_config())
+
+
+def worker_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """What every worker gets in its environment, less what the submitted job sets itself (Ray refuses both).
+
+    PYTHONPATH finds the code: by its place here, and in a job by the working directory that Ray ships to every node.
+    """
+    paths = [str(ROOT / "ssl"), str(ROOT)]
+    if environ.get("RAY_ADDRESS"):
+        paths = ["ssl", ".", *paths]
+    job = json.loads(environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    set_by_the_job = (job.get("runtime_env") or {}).get("env_vars") or {}
+    variables = {"PYTHONPATH": os.pathsep.join(paths)}
+    return {key: value for key, value in variables.items() if key not in set_by_the_job}
+
+
+def what_can_be_had(now: Mapping[str, float], at_most: Mapping[str, float] | None) -> dict[str, float]:
+    """The resources of the nodes that run, or of all that the autoscaler may start if that is more."""
+    grown = at_most or {}
+    return {name: max(now.get(name, 0.0), grown.get(name, 0.0)) for name in {*now, *grown}}

@@ -7,6 +7,7 @@ share it; a finished stage is never run again; two drivers never run the same st
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -142,10 +143,11 @@ def working_on(stage: Stage) -> Iterator[bool]:
     while not stage.is_complete and not _take(lock):
         time.sleep(1.0)
     if stage.is_complete:
+        _release(lock)  # ours if it was finished between the look and the lock
         yield False
         return
     stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lock, stop), daemon=True)
+    heart = threading.Thread(target=_beat, args=(lock, stop, _me()), daemon=True)
     heart.start()
     began = time.perf_counter()
     earlier = stage.folder / "seconds.json"
@@ -165,36 +167,54 @@ def working_on(stage: Stage) -> Iterator[bool]:
     finally:
         stop.set()
         heart.join()
-        lock.unlink(missing_ok=True)
+        _release(lock)
 
 
 def _take(lock: Path) -> bool:
-    """Create the lock; a lock whose owner is dead is removed first."""
-    try:
-        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        if _is_stale(lock):
-            lock.unlink(missing_ok=True)
-        return False
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+    """Write the lock, unless a living process holds it.
+
+    Looking at it, taking over from the dead and writing it are one step under a file lock of the system, which a
+    killed process cannot leave behind.
+    """
+    with lock.with_name(".guard").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if lock.exists() and not _is_stale(lock):
+            return False
+        _write(lock, _me())
     return True
 
 
-def _is_stale(lock: Path) -> bool:
+def _release(lock: Path) -> None:
+    """Remove the lock if it is ours: a machine that slept may have been taken for dead."""
+    with lock.with_name(".guard").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if _owner(lock) == _me():
+            lock.unlink()
+
+
+def _me() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "thread": threading.get_ident()}
+
+
+def _owner(lock: Path) -> dict[str, Any] | None:
     try:
-        age = time.time() - lock.stat().st_mtime
         owner = json.loads(lock.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False  # it is just being written or removed
-    if owner["host"] == socket.gethostname() and not Path(f"/proc/{owner['pid']}").exists() and Path("/proc").exists():
+    except (OSError, json.JSONDecodeError):
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
+def _is_stale(lock: Path) -> bool:
+    owner = _owner(lock)
+    here = owner is not None and owner["host"] == socket.gethostname() and Path("/proc").exists()
+    if owner and here and not Path(f"/proc/{owner['pid']}").exists():
         return True
-    return age > STALE_AFTER_SECONDS
+    return time.time() - lock.stat().st_mtime > STALE_AFTER_SECONDS
 
 
-def _beat(lock: Path, stop: threading.Event) -> None:
+def _beat(lock: Path, stop: threading.Event, me: dict[str, Any]) -> None:
     while not stop.wait(10.0):
-        if lock.exists():
+        if _owner(lock) == me:
             os.utime(lock)
 
 

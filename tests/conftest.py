@@ -46,6 +46,26 @@ def store(phantom_folder, tiny, tmp_path_factory):
     return prepare(phantom_folder, tmp_path_factory.mktemp("stores") / "store", tiny.prepare).store
 
 
+@pytest.fixture(scope="module")
+def ray_on_two_cpus():
+    """A Ray of this test file alone, with two CPUs, that runs the code of this checkout."""
+    import ray
+
+    root = Path(__file__).resolve().parents[1]
+    path = os.pathsep.join([str(root / "ssl"), str(root)])
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 starves its workers on a busy machine
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+    yield
+    ray.shutdown()
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """A folder of real CT in MSD layout; tests that ask for it are skipped where there is none."""

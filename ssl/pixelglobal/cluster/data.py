@@ -20,12 +20,8 @@ def slice_dataset(store: Store, cases: Sequence[str], *, seed: int, first_epoch:
     if not cases:
         raise ValueError(f"no cases to stream from {store.root}: the split is empty")
     shuffle = ray.data.FileShuffleConfig(seed=derive(seed, "files", first_epoch) % 2**31)
-    return ray.data.read_parquet(
-        [str(path) for path in store.paths(cases)],
-        columns=list(IMAGE_COLUMNS),
-        shuffle=shuffle,
-        partitioning=None,
-    )
+    files = [str(path) for path in store.paths(cases)]
+    return ray.data.read_parquet(files, shuffle=shuffle, partitioning=None).select_columns(list(IMAGE_COLUMNS))
 
 
 class RayStream:

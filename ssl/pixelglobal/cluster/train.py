@@ -7,6 +7,7 @@ checkpoints that go through `ray.train.report`. With 0 workers the same loop run
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import ray
 import ray.data
 import ray.train
 import torch
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pixelglobal.cluster.data import RayStream, slice_dataset
 from pixelglobal.config import Config, from_dict
@@ -33,9 +35,8 @@ class TrainRun:
         context = ray.train.get_context()
         self.folder = folder
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
-        if self.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._local: Path | None = None
+        if not folder.is_dir():  # the driver has made it; this node may have joined after the driver looked
+            raise ValueError(_not_shared(folder, socket.gethostname()))
 
     def latest_checkpoint(self) -> Path | None:
         """The last registered training state, on this machine."""
@@ -61,6 +62,7 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
         stream = LocalStream(store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=config.seed)
         run = LocalRun(folder, config.pretrain.checkpoints_to_keep)
         return pretrain(config, store, stream, run, default_device())
+    _share(config.pretrain.batch_size, config.cluster.pretrain_workers)
     _require_shared(folder)
     work = {
         "config": config.model_dump(mode="json"),
@@ -143,6 +145,7 @@ def _fit(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: st
         loop,
         train_loop_config=work,
         datasets=datasets,
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo"),
         dataset_config=DataConfig(execution_options=execution),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
@@ -155,9 +158,11 @@ def _fit(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: st
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]
         ),
     )
-    result = trainer.fit()
-    if result.error is not None:
-        raise result.error
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        rank, failure = min(error.worker_failures.items())
+        raise RuntimeError(f"worker {rank} of {workers} failed:\n{failure}") from None  # Ray's own text is cut short
 
 
 def _prepare_worker(config: Config) -> None:
@@ -176,20 +181,27 @@ def _share(batch_size: int, workers: int) -> int:
 
 
 def _require_shared(folder: Path) -> None:
-    """Fail now, not after an hour, if the run folder cannot be written from another process of the cluster."""
+    """Fail now, not after an hour, if a node of the cluster cannot see what is written into the run folder."""
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".probe.{os.getpid()}"
     probe.write_text("written by the driver")
 
     @ray.remote(num_cpus=0)
-    def seen(path: str) -> bool:
-        return Path(path).exists()
+    def seen(path: str) -> tuple[str, bool]:
+        return socket.gethostname(), Path(path).is_file()
 
+    path = str(probe.resolve())
+    nodes = [NodeAffinitySchedulingStrategy(n["NodeID"], soft=True) for n in ray.nodes() if n["Alive"]]
     try:
-        if not ray.get(seen.options(scheduling_strategy="SPREAD").remote(str(probe.resolve()))):
-            raise ValueError(
-                f"{folder} is not visible from the other machines of the cluster; choose an output folder on storage "
-                "that all nodes share (NFS, EFS, FSx)"
-            )
+        for host, sees in ray.get([seen.options(scheduling_strategy=node).remote(path) for node in nodes]):
+            if not sees:
+                raise ValueError(_not_shared(folder, host))
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _not_shared(folder: Path, host: str) -> str:
+    return (
+        f"{folder} is not visible on {host}; choose an output folder on storage that all machines of the cluster share "
+        "(NFS, EFS, FSx)"
+    )
