@@ -5,11 +5,12 @@ import multiprocessing
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from experiments import comparison
-from experiments.grid import chain_of, trials_at_once
+from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
 from experiments.stages import environment, pretrain_stage, working_on
 from pixelglobal import config as settings
 
@@ -156,3 +157,19 @@ def test_cells_are_named_for_people_and_unknown_methods_refused(tiny):
     assert names == [f"comparison-{m}-seed{s}" for m in ("random", "full") for s in (0, 1)]
     with pytest.raises(ValueError, match="unknown method 'ours': choose from random, go, gp, gpc, full"):
         comparison.cells(tiny, seeds=[0], methods=["ours"])
+
+
+def test_an_autoscaler_s_promise_counts_as_available():
+    now, grown = {"CPU": 2.0, "node:head": 1.0}, {"CPU": 64.0, "GPU": 8.0}
+    assert what_can_be_had(now, grown) == {"CPU": 64.0, "GPU": 8.0, "node:head": 1.0}
+    assert what_can_be_had({"CPU": 16.0}, {"CPU": 8.0}) == {"CPU": 16.0}
+    assert what_can_be_had(now, None) == now
+
+
+def test_workers_find_the_code_here_and_in_a_job(monkeypatch):
+    here = worker_variables({})["PYTHONPATH"].split(os.pathsep)
+    assert all(Path(path).is_dir() for path in here)
+    shipped = worker_variables({"RAY_ADDRESS": "10.0.0.1:6379"})["PYTHONPATH"].split(os.pathsep)
+    assert shipped[:2] == ["ssl", "."]
+    job = {"RAY_ADDRESS": "auto", "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"env_vars": {"PYTHONPATH": "x"}}}'}
+    assert worker_variables(job) == {}
