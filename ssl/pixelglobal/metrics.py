@@ -15,8 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 Spacing = Sequence[float]
+ALL_PAIRS_UP_TO = 200_000  # pairs of contour points; above this a KD-tree is faster
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
@@ -107,14 +109,24 @@ def _row(
 
 def contour_points(mask: np.ndarray) -> np.ndarray:
     """Array indices [n, dimensions] of the contour of a mask."""
-    padded = np.pad(mask, 1)
+    return _points(_contour(mask))
+
+
+def _contour(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask with a face neighbour outside it."""
+    framed = np.zeros([n + 2 for n in mask.shape], bool)
+    middle = [slice(1, -1)] * mask.ndim
+    framed[tuple(middle)] = mask
     inner = mask.copy()
     for axis in range(mask.ndim):
-        for step in (0, 2):
-            window = [slice(1, -1)] * mask.ndim
-            window[axis] = slice(step, step + mask.shape[axis])
-            inner &= padded[tuple(window)]
-    return np.argwhere(mask & ~inner)
+        for window in (slice(None, -2), slice(2, None)):
+            inner &= framed[(*middle[:axis], window, *middle[axis + 1 :])]
+    return mask & ~inner
+
+
+def _points(mask: np.ndarray) -> np.ndarray:
+    """Like np.argwhere, in a third of its time."""
+    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), 1)
 
 
 def _directed_distances_mm(
@@ -127,20 +139,31 @@ def _directed_distances_mm(
             f"spacing_mm={tuple(spacing_mm)} has {len(spacing_mm)} values for a {prediction.ndim}-dimensional mask"
         )
     box = _common_box(prediction, reference)
-    spacing = np.asarray(spacing_mm, float)
-    a, b = contour_points(prediction[box]) * spacing, contour_points(reference[box]) * spacing
-    if not len(a) or not len(b):
-        return np.full(len(a), np.inf), np.full(len(b), np.inf)
-    return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
+    a, b = _contour(prediction[box]), _contour(reference[box])
+    points_a, points_b = _points(a) * np.asarray(spacing_mm, float), _points(b) * np.asarray(spacing_mm, float)
+    if not len(points_a) or not len(points_b):
+        return np.full(len(points_a), np.inf), np.full(len(points_b), np.inf)
+    if len(points_a) * len(points_b) <= ALL_PAIRS_UP_TO:
+        squared = cdist(points_a, points_b, "sqeuclidean")
+        return np.sqrt(squared.min(1)), np.sqrt(squared.min(0))
+    return _nearest_mm(points_a, b[a], points_b), _nearest_mm(points_b, a[b], points_a)
+
+
+def _nearest_mm(points: np.ndarray, shared: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distance of each point to the nearest of the others; those that are among the others are known to have 0."""
+    distances = np.zeros(len(points))
+    distances[~shared] = cKDTree(others).query(points[~shared])[0]
+    return distances
 
 
 def _common_box(a: np.ndarray, b: np.ndarray) -> tuple[slice, ...]:
     """The smallest box that holds both masks; contours inside it are what they are in the whole image."""
     either = a | b
-    box = []
+    box: list[slice] = []
     for axis in range(either.ndim):
         line = np.flatnonzero(either.any(tuple(i for i in range(either.ndim) if i != axis)))
         box.append(slice(int(line[0]), int(line[-1]) + 1) if len(line) else slice(0, 0))
+        either = either[(slice(None),) * axis + (box[-1],)]
     return tuple(box)
 
 
@@ -149,7 +172,17 @@ def _hausdorff_of(distances: tuple[np.ndarray, np.ndarray], percentile: float) -
         return float("nan")
     if not len(distances[0]) or not len(distances[1]):
         return float("inf")
-    return max(float(np.percentile(d, percentile)) for d in distances)
+    return max(_percentile(d, percentile) for d in distances)
+
+
+def _percentile(values: np.ndarray, percentile: float) -> float:
+    """np.percentile with its linear interpolation, without its overhead, which is a fifth of a 2-D distance."""
+    if percentile == 100:
+        return float(values.max())
+    place = (len(values) - 1) * percentile / 100
+    below = int(place)
+    ends = np.partition(values, (below, min(below + 1, len(values) - 1)))[below : below + 2]
+    return float(ends[0] + (ends[-1] - ends[0]) * (place - below))
 
 
 def _surface_dice_of(distances: tuple[np.ndarray, np.ndarray], tolerance_mm: float) -> float:
