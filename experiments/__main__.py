@@ -1,4 +1,4 @@
-"""`python -m experiments run|status|report STUDY`: the studies, from the checkout.
+"""`python -m experiments run|status|report STUDY`: the studies, from the checkout; `bench NAME`: what things cost.
 
 The same command again continues: finished stages cost nothing.
 """
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from experiments import comparison
+from experiments.bench.commands import app as bench
 from experiments.collect import (
     cell_table,
     curves_of,
@@ -36,6 +37,7 @@ from pixelglobal.store import Store
 STUDIES = {comparison.NAME: comparison}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(bench, name="bench")
 console = Console()
 
 StudyName = Annotated[str, typer.Argument(help=f"one of: {', '.join(STUDIES)}")]

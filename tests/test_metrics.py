@@ -131,3 +131,37 @@ def test_wrong_inputs_are_named():
         dice(np.ones((2, 2), np.uint8), np.ones((2, 2), np.uint8))
     with pytest.raises(ValueError, match="has 3 values for a 2-dimensional mask"):
         hausdorff_mm(dot(1, 1), dot(1, 1), (1, 1, 1))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_a_case_scores_as_its_whole_masks_do(seed):
+    """Scoring crops to each structure; the answers are those of the uncropped masks."""
+    rng = np.random.default_rng(seed)
+    reference, predicted = (rng.integers(0, 4, (4, 9, 8)) * (rng.random((4, 9, 8)) < 0.15) for _ in range(2))
+    spacing = (3.0, 0.5, 0.7)
+    for row in score_case(predicted, reference, spacing, ["A", "B", "C"], tolerance_mm=1.0):
+        label, index = "ABC".index(row["structure"]) + 1, row["slice_index"]
+        a, b = (v == label for v in ((predicted, reference) if index < 0 else (predicted[index], reference[index])))
+        mm = spacing if index < 0 else spacing[1:]
+        for name, value in (
+            ("dice", dice(a, b)),
+            ("hausdorff_mm", hausdorff_mm(a, b, mm)),
+            ("hausdorff95_mm", hausdorff_mm(a, b, mm, 95)),
+            ("surface_dice", surface_dice(a, b, mm, 1.0)),
+        ):
+            np.testing.assert_equal(row[name], value)
+        assert row["diagonal_mm"] == pytest.approx(math.dist(np.multiply(a.shape, mm), np.zeros(a.ndim)))
+
+
+@given(masks, masks)
+@settings(max_examples=50, deadline=None)
+def test_the_tree_and_all_pairs_agree(a, b):
+    import pixelglobal.metrics as module
+
+    one = hausdorff_mm(a, b, SPACING, 95)
+    limit, module.ALL_PAIRS_UP_TO = module.ALL_PAIRS_UP_TO, 0
+    try:
+        np.testing.assert_allclose(hausdorff_mm(a, b, SPACING, 95), one, rtol=1e-12)
+    finally:
+        module.ALL_PAIRS_UP_TO = limit

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
@@ -77,19 +78,36 @@ def score_case(
     if predicted.shape != reference.shape or predicted.ndim != 3:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} must be volumes of one shape")
     rows: list[dict[str, object]] = []
+    shape, nothing = predicted.shape, (slice(0, 0),) * 3
+    boxes = [find_objects(labels, max_label=len(structures)) for labels in (predicted, reference)]
     for i, name in enumerate(structures):
         drawn = contoured is None or bool(contoured[i])
-        p, r = predicted == i + 1, reference == i + 1
+        # Outside the box of a structure both masks are empty, and outside a mask is background: nothing changes.
+        parts = [box for box in (boxes[0][i], boxes[1][i]) if box is not None]
+        box = tuple(_hull(sides) for sides in zip(*parts, strict=True)) if parts else nothing
+        p, r = predicted[box] == i + 1, reference[box] == i + 1
         if drawn:
             for s in np.flatnonzero(p.any((1, 2)) | r.any((1, 2))).tolist():
-                rows.append(_row(name, s, p[s], r[s], spacing_mm[1:], tolerance_mm, True))
-        rows.append(_row(name, -1, p, r, spacing_mm, tolerance_mm, drawn))
+                index = int(s + box[0].start)
+                rows.append(_row(name, index, p[s], r[s], spacing_mm[1:], tolerance_mm, True, shape[1:]))
+        rows.append(_row(name, -1, p, r, spacing_mm, tolerance_mm, drawn, shape))
     rows.sort(key=lambda row: row["slice_index"] == -1)
     return rows
 
 
+def _hull(sides: tuple[slice, ...]) -> slice:
+    return slice(min(s.start for s in sides), max(s.stop for s in sides))
+
+
 def _row(
-    name: str, index: int, p: np.ndarray, r: np.ndarray, spacing_mm: Spacing, tolerance_mm: float, drawn: bool
+    name: str,
+    index: int,
+    p: np.ndarray,
+    r: np.ndarray,
+    spacing_mm: Spacing,
+    tolerance_mm: float,
+    drawn: bool,
+    shape: tuple[int, ...],
 ) -> dict[str, object]:
     distances = _directed_distances_mm(p, r, spacing_mm) if drawn else (np.zeros(0), np.zeros(0))
     return {
@@ -103,7 +121,7 @@ def _row(
         "hausdorff_mm": _hausdorff_of(distances, 100.0),
         "hausdorff95_mm": _hausdorff_of(distances, 95.0),
         "surface_dice": _surface_dice_of(distances, tolerance_mm),
-        "diagonal_mm": float(np.linalg.norm(np.multiply(p.shape, spacing_mm))),  # what a miss costs in a mean distance
+        "diagonal_mm": float(np.linalg.norm(np.multiply(shape, spacing_mm))),  # what a miss costs in a mean distance
     }
 
 

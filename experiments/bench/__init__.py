@@ -1,0 +1,1 @@
+"""What things cost: against a named peer or floor, interleaved in one run, as ratios of medians."""

@@ -1,0 +1,28 @@
+"""`python -m experiments bench NAME`: print a table of costs; `--json FILE` also writes its rows and ratios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from experiments.bench.timing import Findings
+
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+Json = Annotated[Path | None, typer.Option("--json", help="also write rows, ratios and facts to this file")]
+
+
+@app.command()
+def metrics(json: Json = None, rounds: int = 15) -> None:
+    """HD95 against MONAI and surface-distance (needs the bench extra)."""
+    from experiments.bench.metrics import bench_metrics
+
+    _finish(bench_metrics(rounds), json)
+
+
+def _finish(found: Findings, json: Path | None) -> None:
+    found.show(Console())
+    if json is not None:
+        found.save(json)
