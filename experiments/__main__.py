@@ -1,4 +1,5 @@
-"""`python -m experiments run|status|report STUDY`: the studies, from the checkout; `bench NAME`: what things cost.
+"""`python -m experiments run|status|report STUDY`: the studies, from the checkout; `bench NAME`: what things cost;
+`score` and `significance`: for predictions and rows that were made elsewhere.
 
 The same command again continues: finished stages cost nothing.
 """
@@ -10,7 +11,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 
 from experiments import comparison
 from experiments.bench.commands import app as bench
@@ -28,9 +28,11 @@ from experiments.collect import (
 )
 from experiments.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
 from experiments.grid import Cell, Chain, chain_of, run_grid, start_ray, trials_at_once
+from experiments.own_commands import score, significance
 from experiments.progress import shown, state_of
 from experiments.report import Picture, write_report
 from experiments.tables import comparison_table
+from experiments.terminal import for_terminal
 from pixelglobal.config import Config, resolve
 from pixelglobal.store import Store
 
@@ -38,6 +40,8 @@ STUDIES = {comparison.NAME: comparison}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(bench, name="bench")
+app.command()(score)
+app.command()(significance)
 console = Console()
 
 StudyName = Annotated[str, typer.Argument(help=f"one of: {', '.join(STUDIES)}")]
@@ -130,6 +134,7 @@ def _report(study: str, chains: list[Chain], store: Store, out: Path) -> None:
     methods = list(dict.fromkeys(chain.cell.method for chain in finished(chains)))
     reference = module.REFERENCE if module.REFERENCE in methods else methods[-1]
     table = comparison_table(rows, reference=reference, title=f"{module.TITLE} on {store.name}")
+    leakage, leaked = leakage_note(chains, store)
     pages = write_report(
         folder,
         title=f"{module.TITLE} on {store.name}",
@@ -137,10 +142,11 @@ def _report(study: str, chains: list[Chain], store: Store, out: Path) -> None:
         tables=[table],
         pictures=_pictures(chains, store, rows, methods),
         cells=cell_table(chains),
-        notes=[leakage_note(chains, store), *failures(chains)],
+        notes=[] if leaked else [leakage],
+        warnings=[*([leakage] if leaked else []), *failures(chains)],
         facts=environment_of(chains),
     )
-    console.print(Markdown(table.to_markdown()))
+    console.print(for_terminal(table, console.width))
     console.print(f"Report: {pages.resolve()}", soft_wrap=True, highlight=False)
 
 

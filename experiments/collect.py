@@ -113,8 +113,8 @@ def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
     return [{column: record.get(column, "") for column in columns} for record in records]
 
 
-def leakage_note(chains: Sequence[Chain], store: Store) -> str:
-    """A sentence on whether any test scan, by its voxels, was seen in pre-training or fine-tuning."""
+def leakage_note(chains: Sequence[Chain], store: Store) -> tuple[str, bool]:
+    """A sentence on whether any test scan, by its voxels, was seen in pre-training or fine-tuning; and whether so."""
     tested = set(store.cases[store.cases["case"].isin(store.splits.test)]["sha256"])
     seen: dict[str, str] = {}
     for chain in finished(chains):
@@ -122,10 +122,12 @@ def leakage_note(chains: Sequence[Chain], store: Store) -> str:
         seen |= {sha: f"{case} in {chain.cell.name}" for case, sha in facts["cases_seen"].items()}
     leaked = sorted(seen[sha] for sha in tested & seen.keys())
     if leaked:
-        return f"LEAKAGE: test scans were seen in training: {', '.join(leaked)}. These results must not be used."
+        names = ", ".join(leaked)
+        return f"LEAKAGE: test scans were seen in training: {names}. These results must not be used.", True
     return (
         f"No leakage: none of the {len(tested)} test scans, compared by the content of their voxels, is among the "
-        f"{len(seen)} scans that were seen in pre-training, fine-tuning or validation."
+        f"{len(seen)} scans that were seen in pre-training, fine-tuning or validation.",
+        False,
     )
 
 

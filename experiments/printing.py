@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-GAIN, LOSS = "*", "†"
+GAIN, LOSS, DIFFERS = "*", "†", "≠"
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,10 @@ def _bar(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+TEX = {c: "\\" + c for c in "&%$#_{}"}
+TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+TEX |= {LOSS: r"$\dagger$", DIFFERS: r"$\neq$"}
+
+
 def _tex(text: object) -> str:
-    out = "".join("\\" + c if c in "&%$#_{}" else r"\textbackslash{}" if c == "\\" else c for c in str(text))
-    return out.replace("<", "$<$").replace(">", "$>$").replace(LOSS, r"$\dagger$").replace("~", r"\textasciitilde{}")
+    return "".join(TEX.get(c, c) for c in str(text))

@@ -31,7 +31,7 @@ def state_of(stage: Stage) -> tuple[str, float]:
         return "waiting", 0.0
     lines = read_metrics(stage.folder)
     if not lines:
-        return "starting", 0.0
+        return "evaluating" if stage.kind == "evaluate" else "starting", 0.0
     last = lines[-1]
     share = min(1.0, (last["step"] + 1) / last["steps_total"])
     score = f", DSC {last['validation_dice'] * 100:.1f}" if "validation_dice" in last else ""
@@ -78,7 +78,7 @@ def shown(chains: Sequence[Chain], console: Console, at_once: int) -> Iterator[N
                 f"{chain.cell.name} {stage.kind} {words}"
                 for chain in chains
                 for stage in chain.stages
-                if (words := state_of(stage)[0]).startswith("step")
+                if (words := state_of(stage)[0]).startswith(("step", "eval"))
             ]
             console.print(f"{clock(began, seconds_left(chains, at_once))}: {'; '.join(running) or 'starting workers'}")
 

@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from experiments.printing import GAIN, LOSS, Table
+from experiments.printing import DIFFERS, GAIN, LOSS, Table
 from experiments.stats import Comparison, compare_paired, compare_runs, correct_p_values
 
 ALPHA = 0.05
 KEYS = ["method", "seed", "case", "patient", "slice_index", "structure"]
-NEEDED = [*KEYS, "dice", "hausdorff_mm"]
+NEEDED = ["method", "case", "structure", "dice"]
 Claim = Literal["checkpoint", "method"]
 
 
@@ -76,10 +76,16 @@ def comparison_table(
 
 
 def checked(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """The contoured rows; ValueError for missing columns, an unknown reference or rows that stand twice."""
+    """The contoured rows with all columns; ValueError for missing ones, an unknown reference or rows that stand twice.
+
+    Where the rows do not say, a case is a patient, there is one training run, a row is a whole volume, and distances
+    are unknown.
+    """
     missing = [c for c in NEEDED if c not in rows.columns]
     if missing:
         raise ValueError(f"the rows lack the columns {', '.join(missing)}; needed are {', '.join(NEEDED)}")
+    usual = {"patient": rows["case"], "seed": 0, "slice_index": -1, "hausdorff_mm": np.nan}
+    rows = rows.assign(**{column: value for column, value in usual.items() if column not in rows.columns})
     if reference not in set(rows["method"]):
         raise ValueError(f"reference={reference!r} is not among the methods {', '.join(sorted(set(rows['method'])))}")
     if "contoured" in rows.columns:
@@ -98,19 +104,23 @@ def fixed_slices(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     """2-D rows on one set of slices for all methods: every slice where the reference or any method has the structure.
 
     A method with nothing there, where there is nothing, is right: Dice 1, distance 0. Without this, a false alarm of
-    one method would drop the pair in which the other was right.
+    one method would drop the pair in which the other was right. Where a method misses the structure of a patient in
+    every slice, its empty slices are no merit: Dice 0, distance infinite.
     """
     slices = rows[(rows["slice_index"] >= 0) & rows["method"].isin(methods)]
     place = ["case", "patient", "slice_index", "structure"]
-    runs = rows[["method", "seed"]].drop_duplicates()
-    runs = runs[runs["method"].isin(methods)]
+    runs = slices[["method", "seed"]].drop_duplicates()
     every = slices[place].drop_duplicates().merge(runs, how="cross")
     full = every.merge(slices, how="left", on=KEYS)
     nothing = full["dice"].isna()
-    full.loc[nothing, "dice"] = 1.0
+    hit = full.groupby(["method", "seed", "case", "structure"])["dice"].transform("max")  # NaN: nothing there at all
+    missed = nothing & (hit == 0)
+    full.loc[nothing, "dice"] = np.where(missed[nothing], 0.0, 1.0)
     for column in ("hausdorff_mm", "hausdorff95_mm"):
         if column in full.columns:
-            full.loc[nothing, column] = 0.0
+            full.loc[nothing, column] = np.where(missed[nothing], np.inf, 0.0)
+    if "diagonal_mm" in full.columns:
+        full["diagonal_mm"] = full.groupby("case")["diagonal_mm"].transform("max")
     return full
 
 
@@ -148,6 +158,15 @@ def _compare(
         n_resamples=n_resamples,
         seed=seed,
     )
+
+
+def paired_means(rows: pd.DataFrame, method_a: str, method_b: str) -> np.ndarray:
+    """Mean difference a - b of each patient in DSC points, over seeds and then structures, of volumes both scored."""
+    rows = checked(rows, method_a)
+    volumes = rows[(rows["slice_index"] == -1) & rows["method"].isin([method_a, method_b])].dropna(subset=["dice"])
+    place = ["patient", "structure", "method"]
+    table = volumes.groupby(place)["dice"].mean().unstack("method").dropna() * 100
+    return (table[method_a] - table[method_b]).groupby("patient").mean().to_numpy()
 
 
 def _mean_of_known(values: Sequence[float]) -> float:
@@ -191,12 +210,10 @@ def _frame(
         lines.append({"method": method, "metric": "DSC (%)", **{c: _number(v) for c, v in values.items()}})
         lines.append({"method": "", "metric": "HD (mm)", **{c: _distance(*d) for c, d in distances.items()}})
         if method != reference:
-            for u in units:
-                label = "p" if len(units) == 1 else f"p, {u}s"
-                own = comparisons[(comparisons["method"] == method) & (comparisons["asked_unit"] == u)]
-                cells = dict.fromkeys([*structures, "Average"], "not tested")
-                cells |= {row.structure: p_text(row.corrected_p, row.difference) for row in own.itertuples()}
-                lines.append({"method": "", "metric": label, **cells})
+            tested = [_p_cells(comparisons, method, u, [*structures, "Average"]) for u in units]
+            for u, cells in zip(units, tested, strict=True):
+                own = {c: text + _difference(text, tested[0][c]) for c, text in cells.items()}
+                lines.append({"method": "", "metric": "p" if len(units) == 1 else f"p, {u}s", **own})
     best = {
         (row, column)
         for (_, column), found in numbers.items()
@@ -204,6 +221,18 @@ def _frame(
         if len(found) > 1 and value == max(v for v, _ in found)
     }
     return pd.DataFrame(lines, columns=["method", "metric", *structures, "Average"]), frozenset(best)
+
+
+def _p_cells(comparisons: pd.DataFrame, method: str, unit: str, columns: Sequence[str]) -> dict[str, str]:
+    own = comparisons[(comparisons["method"] == method) & (comparisons["asked_unit"] == unit)]
+    found = {row.structure: p_text(row.corrected_p, row.difference) for row in own.itertuples()}
+    return {column: found.get(column, "not tested") for column in columns}
+
+
+def _difference(text: str, first: str) -> str:
+    """A sign behind a p-value whose mark is not that of the first way of testing."""
+    marks = [t[-1] if t.endswith((GAIN, LOSS)) else "" for t in (text, first)]
+    return "" if marks[0] == marks[1] else f" {DIFFERS}"
 
 
 def _number(value: float) -> str:
@@ -255,7 +284,10 @@ def _card(
         )
         + f"; {correction} correction over the {family} comparisons of this table",
         *(
-            ["Slices of one patient are not independent: the slice test is the paper's way and raises false alarms"]
+            [
+                "Slices of one patient are not independent: the slice test is the paper's way and raises false alarms"
+                + (f"; '{DIFFERS}': its mark is not that of the patients" if unit == "both" else "")
+            ]
             if unit != "patient" and claim == "checkpoint"
             else []
         ),

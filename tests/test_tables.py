@@ -81,6 +81,35 @@ def test_a_false_alarm_does_not_drop_the_pair_in_which_the_other_was_right():
     assert (fixed.groupby("method").size() == len(fixed) // 2).all()
 
 
+def test_who_misses_a_structure_altogether_has_no_merit_where_another_sees_a_ghost():
+    rows = rows_of({**BETTER, "full": lambda seed, i, s: 0.0 if s == "A" else 0.8})
+    ghost = rows[(rows["method"] == "random") & (rows["slice_index"] == 0) & (rows["structure"] == "A")]
+    ghosts = [ghost.assign(slice_index=k, dice=0.0, hausdorff_mm=np.inf) for k in range(7, 30)]
+    table = comparison_table(pd.concat([rows, *ghosts]), reference="full", unit="slice")
+    assert float(cell(table, "full", "DSC (%)", "A")) == 0
+    assert cell(table, "random", "p", "A").endswith("†")
+    assert "nan" not in table.to_csv()
+
+
+def test_where_the_units_disagree_the_cell_says_so():
+    """Three patients of very many slices: the slices are sure of what three patients cannot show."""
+    rows = rows_of(BETTER, slices=40)
+    rows = rows[rows["patient"].isin(["p0", "p1", "p2"])]
+    table = comparison_table(rows, reference="full")
+    assert cell(table, "random", "p, patients", "A") == "0.750"
+    assert cell(table, "random", "p, slices", "A") == "<0.001* ≠"
+    assert any("'≠'" in line for line in table.metric_card)
+    assert r"$\neq$" in table.to_latex()
+
+
+def test_rows_from_elsewhere_need_only_four_columns():
+    rows = rows_of(BETTER)
+    rows = rows[rows["slice_index"] == -1][["method", "case", "structure", "dice"]]
+    table = comparison_table(rows, reference="full", unit="patient")
+    assert cell(table, "random", "p", "A").endswith("*")
+    assert cell(table, "full", "HD (mm)", "A") == "n/a"
+
+
 def test_what_was_not_contoured_is_in_no_number():
     rows = rows_of(BETTER)
     hidden = (rows["patient"] == "p0") & (rows["structure"] == "A")

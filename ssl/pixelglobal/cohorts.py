@@ -86,6 +86,11 @@ def read_cohort(folder: Path) -> Cohort:
     return Cohort(name, structures, pairs, absent, cases)
 
 
+def label_names(description: Path) -> tuple[str, ...]:
+    """Structures in the order of their label values, from a dataset.json."""
+    return _structures(_json_object(description).get("labels", {}), description)
+
+
 def _json_object(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text())

@@ -49,7 +49,7 @@ def read_volume(
     image_hu = np.clip(np.rint(image), limits.min, limits.max).astype(np.int16)
     labels = None
     if label_path is not None:
-        labels = _read_labels_on_grid(label_path, image_path, image.shape, affine, n_structures)
+        labels = read_labels_on_grid(label_path, image_path, image.shape, affine, n_structures)
     return Volume(image_hu, labels, _spacing_zyx(affine), affine, case, patient)
 
 
@@ -110,9 +110,10 @@ def _require_a_place_for_every_voxel(path: Path, shape: tuple[int, ...], affine:
         )
 
 
-def _read_labels_on_grid(
+def read_labels_on_grid(
     path: Path, image_path: Path, shape: tuple[int, ...], affine: np.ndarray, n_structures: int | None
 ) -> np.ndarray:
+    """Labels uint8 [S, H, W] of a file that must lie on the canonical grid (shape, affine) of `image_path`."""
     labels, label_affine = _read_canonical(path)
     if labels.shape != shape:
         raise ValueError(
