@@ -30,8 +30,8 @@ def for_terminal(table: Table, width: int) -> Group:
 
 def _turned(head: list[str], lines: list[list[str]], marked: set[tuple[int, int]], rows: Sequence[int]) -> Grid:
     """A column for each given line of the table, a line for each structure."""
-    names = ["structure", *(f"{_method(lines, i)}\n{lines[i][1]}" for i in rows)]
-    body = [[head[j], *(lines[i][j] for i in rows)] for j in range(2, len(head))]
+    names = ["structure", *(_stacked(f"{_method(lines, i)} {lines[i][1]}") for i in rows)]
+    body = [[head[j], *(_stacked(lines[i][j]) for i in rows)] for j in range(2, len(head))]
     bold = {(j - 2, rows.index(i) + 1) for i, j in marked if i in rows}
     return _grid(names, body, bold, left=1)
 
@@ -42,7 +42,7 @@ def _groups(lines: list[list[str]], first: int, width: int) -> list[list[int]]:
     used = first + GAP
     for method in dict.fromkeys(_method(lines, i) for i in range(len(lines))):
         own = [i for i in range(len(lines)) if _method(lines, i) == method]
-        wide = sum(max(len(word) for text in [method, *lines[i][1:]] for word in text.split()) + GAP for i in own)
+        wide = sum(max(len(word) for text in [method, *lines[i][1:]] for word in _stacked(text).splitlines()) + GAP for i in own)
         if groups[-1] and used + wide > width:
             groups.append([])
             used = first + GAP
@@ -55,11 +55,15 @@ def _method(lines: list[list[str]], i: int) -> str:
     return next(lines[k][0] for k in range(i, -1, -1) if lines[k][0])
 
 
+def _stacked(text: str) -> str:
+    """A word on each line, but a number keeps its unit and its mark."""
+    return text.replace(" (mm)", "_(mm)").replace(" (%)", "_(%)").replace(" ", "\n").replace("_(", " (")
+
+
 def _grid(head: list[str], body: list[list[str]], bold: set[tuple[int, int]], left: int) -> Grid:
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i, name in enumerate(head):
-        words = [word for text in [name, *(line[i] for line in body)] for word in text.split()]
-        grid.add_column(name, justify="left" if i < left else "right", min_width=max(map(len, words)))
+        grid.add_column(name, justify="left" if i < left else "right", no_wrap=True)
     for i, line in enumerate(body):
         grid.add_row(*(Text(text, style="bold" if (i, j) in bold else "") for j, text in enumerate(line)))
     return grid
