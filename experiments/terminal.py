@@ -42,7 +42,8 @@ def _groups(lines: list[list[str]], first: int, width: int) -> list[list[int]]:
     used = first + GAP
     for method in dict.fromkeys(_method(lines, i) for i in range(len(lines))):
         own = [i for i in range(len(lines)) if _method(lines, i) == method]
-        wide = sum(max(len(word) for text in [method, *lines[i][1:]] for word in _stacked(text).splitlines()) + GAP for i in own)
+        words = [[w for text in [method, *lines[i][1:]] for w in _stacked(text).splitlines()] for i in own]
+        wide = sum(max(map(len, column)) + GAP for column in words)
         if groups[-1] and used + wide > width:
             groups.append([])
             used = first + GAP
