@@ -6,6 +6,7 @@ A `*` stands only where the reference method gains and the corrected p is under 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -48,11 +49,15 @@ def comparison_table(
     units: list[str] = ["patient", "slice"] if unit == "both" else [unit]
     tests = []
     for u in units:
-        scores = fixed if u == "slice" else volumes
+        rows_of_unit = fixed if u == "slice" else volumes
+        scores = _Scores.of(rows_of_unit)
         for method in methods:
             if method != reference:
                 for structure in [*structures, "Average"]:
-                    result = _compare(scores, method, reference, structure, u, test, claim, n_resamples, seed)
+                    if claim == "method":
+                        result: Comparison | None = _compare_methods(rows_of_unit, method, reference, structure)
+                    else:
+                        result = _compare(scores, method, reference, structure, u, test, n_resamples, seed)
                     if result is not None:
                         tests.append({"method": method, "structure": structure, "asked_unit": u, **vars(result)})
     comparisons = pd.DataFrame(tests, columns=None if tests else ["method", "structure", "asked_unit"])
@@ -124,40 +129,59 @@ def fixed_slices(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     return full
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """DSC points of all methods on the same observations; a row is one structure of one slice or volume in one run."""
+
+    points: dict[str, np.ndarray]  # NaN where a method has none
+    structure: np.ndarray
+    patient: np.ndarray
+    place: np.ndarray  # which slice or volume
+
+    @staticmethod
+    def of(rows: pd.DataFrame) -> _Scores:
+        index = ["patient", "case", "slice_index", "structure", "seed"]
+        wide = rows.set_index([*index, "method"])["dice"].unstack("method").reset_index()
+        place = wide.groupby(["patient", "case", "slice_index"], sort=False).ngroup().to_numpy()
+        points = {method: wide[method].to_numpy() * 100 for method in rows["method"].unique()}
+        return _Scores(points, wide["structure"].to_numpy(), pd.factorize(wide["patient"])[0], place)
+
+    def paired(self, a: str, b: str, structure: str, by_patient: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(points of a, points of b, patients): means over seeds, and over structures for the average."""
+        known = np.isfinite(self.points[a]) & np.isfinite(self.points[b])
+        if structure != "Average":
+            known &= self.structure == structure
+        patient = self.patient[known]
+        place = patient if structure == "Average" and by_patient else self.place[known]
+        _, first, group = np.unique(place, return_index=True, return_inverse=True)
+        count = np.bincount(group)
+        means = [np.bincount(group, self.points[m][known]) / count for m in (a, b)]
+        return means[0], means[1], patient[first]
+
+
 def _compare(
-    scores: pd.DataFrame,
-    method: str,
-    reference: str,
-    structure: str,
-    unit: str,
-    test: str,
-    claim: Claim,
-    n_resamples: int,
-    seed: int,
+    scores: _Scores, method: str, reference: str, structure: str, unit: str, test: str, n_resamples: int, seed: int
 ) -> Comparison | None:
     """Reference minus method in DSC points, on what both have scores of; None if fewer than 2 patients have any."""
-    wanted = scores if structure == "Average" else scores[scores["structure"] == structure]
-    place = ["patient"] if structure == "Average" and unit == "patient" else ["patient", "case", "slice_index"]
-    if claim == "method":
-        runs = {
-            m: wanted[wanted["method"] == m].groupby(["seed", "structure"])["dice"].mean().groupby("seed").mean() * 100
-            for m in (method, reference)
-        }
-        return compare_runs(runs[reference].to_list(), runs[method].to_list())
-    table = wanted[wanted["method"].isin([method, reference])].dropna(subset=["dice"])
-    table = table.groupby([*place, "structure", "seed", "method"])["dice"].mean().unstack("method").dropna()
-    if table.index.get_level_values("patient").nunique() < 2:
+    a, b, patients = scores.paired(reference, method, structure, by_patient=unit == "patient")
+    if len(np.unique(patients)) < 2:
         return None
-    table = table.groupby(level=place).mean() * 100  # over seeds, and over structures for the average
     return compare_paired(
-        table[reference].to_numpy(),
-        table[method].to_numpy(),
-        table.index.get_level_values("patient").to_numpy(),
+        a,
+        b,
+        patients,
         unit="slice" if unit == "slice" else "patient",
         test=test,  # type: ignore[arg-type]
         n_resamples=n_resamples,
         seed=seed,
     )
+
+
+def _compare_methods(rows: pd.DataFrame, method: str, reference: str, structure: str) -> Comparison:
+    """Reference minus method in DSC points, the training run being the unit."""
+    wanted = rows if structure == "Average" else rows[rows["structure"] == structure]
+    means = wanted.groupby(["method", "seed", "structure"])["dice"].mean().groupby(["method", "seed"]).mean() * 100
+    return compare_runs(means[reference].to_list(), means[method].to_list())
 
 
 def paired_means(rows: pd.DataFrame, method_a: str, method_b: str) -> np.ndarray:

@@ -22,6 +22,14 @@ def metrics(json: Json = None, rounds: int = 15) -> None:
     _finish(bench_metrics(rounds), json)
 
 
+@app.command()
+def statistics(json: Json = None, rounds: int = 1000, n_resamples: int = 1000) -> None:
+    """False-alarm rates of the tests, coverage of the intervals, and the time of the paper's Table 1."""
+    from experiments.bench.statistics import bench_statistics
+
+    _finish(bench_statistics(rounds, n_resamples), json)
+
+
 def _finish(found: Findings, json: Path | None) -> None:
     found.show(Console())
     if json is not None:
