@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from experiments.grid import start_ray
 from experiments.own_predictions import (
     pairs_of,
     read_rows,
@@ -23,6 +24,7 @@ from experiments.own_predictions import (
 from experiments.power import required_patients
 from experiments.tables import paired_means
 from experiments.terminal import for_terminal
+from pixelglobal.cluster.prepare import map_on_ray
 
 console = Console()
 
@@ -74,7 +76,15 @@ def score(
 ) -> None:
     """Score a folder of predictions: rows for `significance`, and nnU-Net's summary.json."""
     pairs, names = pairs_of(predictions, references), structures_of(structures, references)
-    cases = score_pairs(pairs, names, tolerance_mm=tolerance_mm, empty_is_absent=not not_contoured, on_ray=on_ray)
+    if on_ray:
+        start_ray()
+    cases = score_pairs(
+        pairs,
+        names,
+        tolerance_mm=tolerance_mm,
+        empty_is_absent=not not_contoured,
+        map_pairs=map_on_ray if on_ray else map,
+    )
     scored = list(track(cases, "Scoring", total=len(pairs), console=console))
     out.mkdir(parents=True, exist_ok=True)
     rows = rows_of_scores(scored, method=method, seed=seed, cohort=cohort)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,27 +82,24 @@ def score_pairs(
     *,
     tolerance_mm: float = 3.0,
     empty_is_absent: bool = True,
-    on_ray: bool = False,
+    map_pairs: Callable[..., Iterable[Scored]] = map,
 ) -> Iterator[Scored]:
-    """Score every case, in order. On Ray each task gets two paths and reads its own files: no volume is copied."""
-    if not on_ray:
-        yield from (score_pair(pair, structures, tolerance_mm, empty_is_absent) for pair in pairs)
-        return
-    import ray
+    """Score every case; `map_pairs` spreads the work, in any order.
 
-    from experiments.grid import start_ray
+    Two paths travel to each task, which reads its own files: no volume is copied between processes.
+    """
 
-    start_ray()
-    task = ray.remote(num_cpus=1)(score_pair)
-    for waiting in [task.remote(pair, tuple(structures), tolerance_mm, empty_is_absent) for pair in pairs]:
-        yield ray.get(waiting)
+    def work(pair: Pair) -> Scored:
+        return score_pair(pair, structures, tolerance_mm, empty_is_absent)
+
+    yield from map_pairs(work, pairs)
 
 
 def rows_of_scores(scored: Sequence[Scored], *, method: str, seed: int, cohort: str) -> pd.DataFrame:
-    """Rows as the studies write them; a case is taken for a patient."""
+    """Rows as the studies write them, in the order of cases; a case is taken for a patient."""
     rows = [
         {"method": method, "seed": seed, "cohort": cohort, "case": s.pair.case, "patient": s.pair.case, **row}
-        for s in scored
+        for s in sorted(scored, key=lambda s: s.pair.case)
         for row in s.rows
     ]
     return pd.DataFrame(rows)
@@ -114,7 +111,7 @@ def nnunet_summary(scored: Sequence[Scored]) -> dict[str, Any]:
     Our distances stand beside them; an infinite one (a missed structure) makes its mean infinite.
     """
     cases = []
-    for s in scored:
+    for s in sorted(scored, key=lambda s: s.pair.case):
         metrics = {}
         for label, row in enumerate((r for r in s.rows if r["slice_index"] == -1), 1):
             n_pred, n_ref, both = (int(row[f"n_{k}"]) for k in ("predicted", "reference", "intersection"))  # type: ignore[call-overload]

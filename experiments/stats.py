@@ -224,7 +224,7 @@ def compare_runs(means_a: Sequence[float], means_b: Sequence[float]) -> Comparis
     >>> round(c.difference, 3), c.p_value < 0.001
     (0.1, True)
     """
-    a, b = np.asarray(means_a, float), np.asarray(means_b, float)
+    a, b = (np.round(np.asarray(means, float), ROUNDING_DECIMALS) for means in (means_a, means_b))
     if min(len(a), len(b)) < 3:
         raise ValueError(
             f"{len(a)} and {len(b)} training runs: a claim about methods needs at least 3 runs of each, because the "

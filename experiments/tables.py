@@ -41,6 +41,11 @@ def comparison_table(
     them; "method" takes the training run as the unit and needs 3 runs of each method.
     """
     rows = checked(rows, reference)
+    if unit != "patient" and not (rows["slice_index"] >= 0).any():
+        raise ValueError(
+            f"unit={unit!r}, but there are no rows of slices (slice_index 0, 1, ...; -1 is a whole volume): choose "
+            "unit=patient"
+        )
     methods = list(methods or [m for m in dict.fromkeys(rows["method"]) if m != reference] + [reference])
     structures = list(dict.fromkeys(rows["structure"]))
     volumes = rows[rows["slice_index"] == -1]

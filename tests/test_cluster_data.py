@@ -5,7 +5,7 @@ import ray
 import torch
 
 from pixelglobal.cluster.data import RayStream, slice_dataset
-from pixelglobal.cluster.prepare import map_cases_on_ray
+from pixelglobal.cluster.prepare import map_on_ray
 from pixelglobal.phantom import make_phantom_cohort
 from pixelglobal.prepare import prepare
 
@@ -68,7 +68,7 @@ def test_prepare_on_ray_is_prepare_and_a_bad_scan_spoils_only_itself(two_cpus, t
     bad = sorted(cohort.glob("imagesTr/*.nii.gz"))[0]
     bad.write_bytes(bad.read_bytes()[:100])
     plain = prepare(cohort, tmp_path / "plain", tiny.prepare)
-    spread = prepare(cohort, tmp_path / "spread", tiny.prepare, map_cases=map_cases_on_ray)
+    spread = prepare(cohort, tmp_path / "spread", tiny.prepare, map_cases=map_on_ray)
     assert list(spread.rejects) == list(plain.rejects) == [bad.name.removesuffix(".nii.gz")]
     assert spread.store.cases.equals(plain.store.cases)
     for case in plain.store.cases["case"]:

@@ -22,7 +22,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from pixelglobal import config as settings
 from pixelglobal import doctor as machine
 from pixelglobal.checkpoints import read_model
-from pixelglobal.cluster.prepare import map_cases_on_ray
+from pixelglobal.cluster.prepare import map_on_ray
 from pixelglobal.cluster.train import run_finetune, run_pretrain
 from pixelglobal.evaluate import evaluate as evaluate_cases
 from pixelglobal.finetune import choose_patients
@@ -57,7 +57,7 @@ def prepare(
             cohort,
             store,
             config.prepare,
-            map_cases=map_cases_on_ray if on_ray else map,
+            map_cases=map_on_ray if on_ray else map,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     for case, reason in made.rejects.items():

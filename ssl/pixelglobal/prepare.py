@@ -47,7 +47,7 @@ def prepare(
 ) -> Prepared:
     """Prepare every scan of a cohort into the store folder `root`; finished cases of an earlier try are kept.
 
-    map_cases: how the work is spread; `map`, or `cluster.prepare.map_cases_on_ray`.
+    map_cases: how the work is spread; `map`, or `cluster.prepare.map_on_ray`.
     progress: called with (cases done, cases in all).
     Raises ValueError if the folder holds something else, if no scan can be used, if no valid split exists, or if cases
     would change sides in a store that was divided before.

@@ -39,11 +39,13 @@ class TrainRun:
             raise ValueError(_not_shared(folder, socket.gethostname()))
 
     def latest_checkpoint(self) -> Path | None:
-        """The last registered training state, on this machine."""
+        """The last registered training state, where it lies in the shared folder.
+
+        Ray's `to_directory` would copy it into one folder for all workers of a machine; a worker that maps the file
+        while another copies anew dies of a bus error.
+        """
         checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
-        return Path(checkpoint.to_directory())
+        return None if checkpoint is None else Path(checkpoint.path)
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
         """Hand an epoch's metrics and state to Ray Train; waits for all workers."""
