@@ -14,24 +14,11 @@ from rich.console import Console
 
 from experiments import comparison
 from experiments.bench.commands import app as bench
-from experiments.collect import (
-    cell_table,
-    curves_of,
-    environment_of,
-    failures,
-    finished,
-    leakage_note,
-    overlays_of,
-    rows_of,
-    rows_path,
-    uncertainty_of,
-)
-from experiments.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
+from experiments.collect import failures
 from experiments.grid import Cell, Chain, chain_of, run_grid, start_ray, trials_at_once
 from experiments.own_commands import score, significance
 from experiments.progress import shown, state_of
-from experiments.report import Picture, write_report
-from experiments.tables import comparison_table
+from experiments.study_report import report_study
 from experiments.terminal import for_terminal
 from pixelglobal.config import Config, resolve
 from pixelglobal.store import Store
@@ -70,7 +57,7 @@ def run(
         at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
         with shown(chains, console, at_once):
             run_grid(cells, opened, out)
-    _report(study, chains, opened, out)
+    _show_report(study, chains, opened, out)
     if any(not chain.evaluate.is_complete for chain in chains):
         raise typer.Exit(1)
 
@@ -106,7 +93,7 @@ def report(
 ) -> None:
     """Write the report of a study from what is finished."""
     _, opened, cells = _open(study, settings, store, preset, seeds, methods)
-    _report(study, [chain_of(cell, opened, out) for cell in cells], opened, out)
+    _show_report(study, [chain_of(cell, opened, out) for cell in cells], opened, out)
 
 
 def _open(
@@ -124,75 +111,13 @@ def _open(
     return config, Store.open(store), module.cells(config, seeds=numbers, methods=chosen)
 
 
-def _report(study: str, chains: list[Chain], store: Store, out: Path) -> None:
-    module, folder = STUDIES[study], out / study
+def _show_report(study: str, chains: list[Chain], store: Store, out: Path) -> None:
     for note in failures(chains):
         console.print(note, style="red", markup=False)
-    rows = rows_of(chains)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(rows_path(out, study), index=False)
-    methods = list(dict.fromkeys(chain.cell.method for chain in finished(chains)))
-    reference = module.REFERENCE if module.REFERENCE in methods else methods[-1]
-    table = comparison_table(rows, reference=reference, title=f"{module.TITLE} on {store.name}")
-    leakage, leaked = leakage_note(chains, store)
-    pages = write_report(
-        folder,
-        title=f"{module.TITLE} on {store.name}",
-        question=module.QUESTION,
-        tables=[table],
-        pictures=_pictures(chains, store, rows, methods),
-        cells=cell_table(chains),
-        notes=[] if leaked else [leakage],
-        warnings=[*([leakage] if leaked else []), *failures(chains)],
-        facts=environment_of(chains),
-    )
-    console.print(for_terminal(table, console.width))
-    console.print(f"Report: {pages.resolve()}", soft_wrap=True, highlight=False)
-
-
-def _pictures(chains: list[Chain], store: Store, rows, methods: list[str]) -> list[Picture]:  # type: ignore[no-untyped-def]
-    pictures = [
-        Picture(
-            "patients",
-            "Patients",
-            "Each dot is one test patient in one training run; grey lines join a patient's means; bars are the means "
-            "of methods.",
-            draw_patients(rows, methods),
-        ),
-        Picture(
-            "overlays",
-            "Overlays",
-            "Test slices with the reference and each method's first run as contours (the paper's Figure 3).",
-            draw_overlays(overlays_of(chains, store)),
-        ),
-    ]
-    if pretraining := curves_of(chains, "pretrain"):
-        names = {
-            "loss_global": "global loss, Eq. 3",
-            "loss_pixel": "local loss, Eq. 6",
-            "cross_entropy_pixel": "pixel cross-entropy",
-            "uncertainty": "mean uncertainty U",
-        }
-        caption = (
-            "Pre-training, one line for each run. The local loss can fall while the network collapses; the pixel "
-            "cross-entropy would then rise."
-        )
-        pictures.append(
-            Picture("pretraining", "Pre-training", caption, draw_curves(pretraining, names, "Pre-training"))
-        )
-    names = {"loss": "training loss", "validation_dice": "validation Dice"}
-    pictures.append(
-        Picture(
-            "finetuning",
-            "Fine-tuning",
-            "Fine-tuning, one line for each run; the best validation Dice is what is tested.",
-            draw_curves(curves_of(chains, "finetune"), names, "Fine-tuning"),
-        )
-    )
-    if maps := uncertainty_of(chains, store):
-        caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
-        pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
-    return pictures
+    made = report_study(STUDIES[study], chains, store, out / study)
+    for table in made.tables:
+        console.print(for_terminal(table, console.width))
+    console.print(f"Report: {made.page.resolve()}", soft_wrap=True, highlight=False)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,8 +145,3 @@ def environment_of(chains: Sequence[Chain]) -> dict[str, Any]:
     chain = finished(chains)[0]
     place = json.loads((chain.evaluate.folder / "environment.json").read_text())
     return {"environment": place, "settings of the first cell": chain.cell.config.model_dump(mode="json")}
-
-
-def rows_path(out: Path, study: str) -> Path:
-    """Where a study's rows are gathered."""
-    return out / study / "rows.parquet"

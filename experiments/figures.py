@@ -50,7 +50,7 @@ STYLE: Any = {
 
 
 @contextmanager
-def _house_style() -> Iterator[None]:
+def house_style() -> Iterator[None]:
     with plt.rc_context(STYLE):
         yield
 
@@ -105,7 +105,7 @@ def method_colors(methods: Sequence[str]) -> dict[str, str]:
     return {m: METHOD_COLORS.get(m) or OTHER_COLORS[others.index(m) % len(OTHER_COLORS)] for m in methods}
 
 
-@_house_style()
+@house_style()
 def draw_curves(curves: Sequence[Curve], names: Mapping[str, str], title: str) -> Figure:
     """One panel for each quantity of `names` ({key of the log: axis label}), one line for each training.
 
@@ -134,7 +134,7 @@ def draw_curves(curves: Sequence[Curve], names: Mapping[str, str], title: str) -
     return figure
 
 
-@_house_style()
+@house_style()
 def draw_patients(rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Each patient's mean 3-D DSC in each run as a dot; lines join a patient's means over runs."""
     volumes = rows[(rows["slice_index"] == -1) & rows["contoured"].astype(bool)]
@@ -160,7 +160,7 @@ def draw_patients(rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
     return figure
 
 
-@_house_style()
+@house_style()
 def draw_overlays(overlays: Sequence[Overlay]) -> Figure:
     """The paper's Figure 3: one row a slice; the CT, the reference, then every method, zoomed to what is contoured.
 
@@ -197,7 +197,7 @@ def draw_overlays(overlays: Sequence[Overlay]) -> Figure:
     return figure
 
 
-@_house_style()
+@house_style()
 def draw_uncertainty(pictures: Sequence[UncertaintyPicture]) -> Figure:
     """The paper's Figure 2: each slice over the teacher's uncertainty; brighter is less certain, from 0 to 1."""
     if not pictures:

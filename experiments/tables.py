@@ -198,6 +198,14 @@ def paired_means(rows: pd.DataFrame, method_a: str, method_b: str) -> np.ndarray
     return (table[method_a] - table[method_b]).groupby("patient").mean().to_numpy()
 
 
+def mean_points(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Mean DSC in % of whole volumes, structures x methods; only structures of which every method has a score."""
+    volumes = checked(rows, methods[0])
+    volumes = volumes[volumes["slice_index"] == -1]
+    means = volumes.groupby(["structure", "method"])["dice"].mean().unstack("method") * 100
+    return means.reindex(columns=list(methods)).dropna()
+
+
 def _mean_of_known(values: Sequence[float]) -> float:
     """Mean over structures that have a value; NaN if none has."""
     known = [v for v in values if not np.isnan(v)]

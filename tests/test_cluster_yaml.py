@@ -15,7 +15,9 @@ def cluster():
 
 
 def test_ray_accepts_it(cluster):
-    validate_config(prepare_config(cluster))
+    prepared = prepare_config(cluster)
+    validate_config(prepared)  # raises for what it does not know
+    assert set(prepared["available_node_types"]) == {"head", "gpu", "data"}
 
 
 def test_ray_would_refuse_a_misspelt_key(cluster):

@@ -23,11 +23,19 @@ def metrics(json: Json = None, rounds: int = 15) -> None:
 
 
 @app.command()
-def statistics(json: Json = None, rounds: int = 1000, n_resamples: int = 1000) -> None:
+def statistics(
+    json: Json = None,
+    rounds: int = 1000,
+    n_resamples: int = 1000,
+    figure: Annotated[Path | None, typer.Option(help="also draw the false alarms, as SVG")] = None,
+) -> None:
     """False-alarm rates of the tests, coverage of the intervals, and the time of the paper's Table 1."""
-    from experiments.bench.statistics import bench_statistics
+    from experiments.bench.statistics import bench_statistics, drawn
 
-    _finish(bench_statistics(rounds, n_resamples), json)
+    found = bench_statistics(rounds, n_resamples)
+    _finish(found, json)
+    if figure is not None:
+        figure.write_text(drawn(found), encoding="utf-8")
 
 
 def _finish(found: Findings, json: Path | None) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from experiments.bench.timing import Findings
-from experiments.stats import compare_paired
+from experiments.stats import compare_paired, compare_runs
 from experiments.tables import comparison_table
 
 Simulated = tuple[np.ndarray, np.ndarray]
@@ -51,6 +51,36 @@ def error_rates(
     return {name: count / rounds for name, count in found.items()}
 
 
+def run_error_rates(
+    n_patients: int = 105, n_runs: int = 5, *, rounds: int, n_resamples: int, seed: int = 0
+) -> dict[str, float]:
+    """Shares of p < 0.05 when one method is trained twice, or `n_runs` times a side, in DSC points.
+
+    Runs spread by 0.6 points, patients by 10, and a run's effect on a patient by 2.
+    """
+    rng = np.random.default_rng([seed, n_patients, n_runs])
+    one, averaged = "one run a side, over patients", f"means of {n_runs} runs a side, over patients"
+    several = f"{n_runs} runs a side, over runs"
+    found = dict.fromkeys((one, averaged, several), 0)
+    patients = np.arange(n_patients)
+    for turn in range(rounds):
+        level = rng.normal(80, 10, n_patients)
+        a, b = (level + rng.normal(0, 0.6, (n_runs, 1)) + rng.normal(0, 2, (n_runs, n_patients)) for _ in range(2))
+        for way, x, y in ((one, a[0], b[0]), (averaged, a.mean(0), b.mean(0))):
+            found[way] += compare_paired(x, y, patients, n_resamples=n_resamples, seed=turn).p_value < 0.05
+        found[several] += compare_runs(a.mean(1).tolist(), b.mean(1).tolist()).p_value < 0.05
+    return {way: count / rounds for way, count in found.items()}
+
+
+def drawn(found: Findings) -> str:
+    """The false alarms of `bench_statistics` as SVG."""
+    from experiments.figures import svg
+    from experiments.statistics_figures import draw_error_rates
+
+    runs = {name.split(", ", 2)[2]: rate for name, rate in found.ratios.items() if "trained twice" in name}
+    return svg(draw_error_rates(pd.DataFrame(found.rows), runs))
+
+
 def bench_statistics(
     rounds: int = 1000, n_resamples: int = 1000, patients: Sequence[int] = (20, 50, 105), seed: int = 0
 ) -> Findings:
@@ -64,6 +94,8 @@ def bench_statistics(
         rates = error_rates(n, icc, rounds=rounds, n_resamples=n_resamples, skewed=skewed, seed=seed)
         row = {"patients": n, "ICC": icc, "effects": "skewed" if skewed else "normal"}
         found.rows.append(row | {name: round(value * 100, 1) for name, value in rates.items()})
+    for way, rate in run_error_rates(rounds=rounds, n_resamples=n_resamples, seed=seed).items():
+        found.ratios[f"false alarms in %, one method trained twice, {way}"] = round(rate * 100, 1)
     found.ratios["table_1_seconds"] = seconds_of_table_1()
     return found
 

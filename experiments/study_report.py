@@ -1,0 +1,123 @@
+"""A study's report from its finished stages: its tables, its pictures and what a reader must know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+
+from experiments.collect import (
+    cell_table,
+    curves_of,
+    environment_of,
+    failures,
+    finished,
+    leakage_note,
+    overlays_of,
+    rows_of,
+    uncertainty_of,
+)
+from experiments.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
+from experiments.grid import Chain
+from experiments.printing import Table
+from experiments.ranking import rank_methods
+from experiments.report import Picture, write_report
+from experiments.statistics_figures import draw_ranks
+from experiments.tables import comparison_table, mean_points
+from pixelglobal.store import Store
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What was written."""
+
+    page: Path
+    tables: tuple[Table, ...]
+
+
+def report_study(study: ModuleType, chains: Sequence[Chain], store: Store, folder: Path) -> StudyReport:
+    """Write `folder/rows.parquet`, tables, figures and `folder/report.html` of the cells that are finished."""
+    rows = rows_of(chains)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(folder / "rows.parquet", index=False)
+    methods = list(dict.fromkeys(chain.cell.method for chain in finished(chains)))
+    reference = study.REFERENCE if study.REFERENCE in methods else methods[-1]
+    title = f"{study.TITLE} on {store.name}"
+    tables = [comparison_table(rows, reference=reference, title=title)]
+    if len(methods) > 1 and rows.groupby("method")["seed"].nunique().min() >= 3:
+        claim = f"{title}: a claim about the methods"
+        tables.append(comparison_table(rows, reference=reference, title=claim, unit="patient", claim="method"))
+    leakage, leaked = leakage_note(chains, store)
+    page = write_report(
+        folder,
+        title=title,
+        question=study.QUESTION,
+        tables=tables,
+        pictures=_pictures(chains, store, rows, methods),
+        cells=cell_table(chains),
+        notes=[] if leaked else [leakage],
+        warnings=[*([leakage] if leaked else []), *failures(chains)],
+        facts=environment_of(chains),
+    )
+    return StudyReport(page, tuple(tables))
+
+
+def _ranks(rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
+    """Mean ranks over structures, of three methods or more."""
+    points = mean_points(rows, methods)
+    if len(methods) < 3 or len(points) < 2:
+        return []
+    caption = (
+        "Methods ranked on every structure by mean DSC over patients and runs (Friedman with Nemenyi's critical "
+        "difference); a thick bar joins methods whose ranks cannot be told apart."
+    )
+    return [Picture("ranks", "Ranks", caption, draw_ranks(rank_methods(points.to_numpy()), methods))]
+
+
+def _pictures(chains: Sequence[Chain], store: Store, rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
+    pictures = [
+        Picture(
+            "patients",
+            "Patients",
+            "Each dot is one test patient in one training run; grey lines join a patient's means; bars are the means "
+            "of methods.",
+            draw_patients(rows, methods),
+        ),
+        *_ranks(rows, methods),
+        Picture(
+            "overlays",
+            "Overlays",
+            "Test slices with the reference and each method's first run as contours (the paper's Figure 3).",
+            draw_overlays(overlays_of(chains, store)),
+        ),
+    ]
+    if pretraining := curves_of(chains, "pretrain"):
+        names = {
+            "loss_global": "global loss, Eq. 3",
+            "loss_pixel": "local loss, Eq. 6",
+            "cross_entropy_pixel": "pixel cross-entropy",
+            "uncertainty": "mean uncertainty U",
+        }
+        caption = (
+            "Pre-training, one line for each run. The local loss can fall while the network collapses; the pixel "
+            "cross-entropy would then rise."
+        )
+        pictures.append(
+            Picture("pretraining", "Pre-training", caption, draw_curves(pretraining, names, "Pre-training"))
+        )
+    names = {"loss": "training loss", "validation_dice": "validation Dice"}
+    pictures.append(
+        Picture(
+            "finetuning",
+            "Fine-tuning",
+            "Fine-tuning, one line for each run; the best validation Dice is what is tested.",
+            draw_curves(curves_of(chains, "finetune"), names, "Fine-tuning"),
+        )
+    )
+    if maps := uncertainty_of(chains, store):
+        caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
+        pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
+    return pictures
