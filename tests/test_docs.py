@@ -3,15 +3,18 @@
 import re
 from pathlib import Path
 
-from experiments.readme import with_table
+import pytest
+
+from experiments.readme import PRINTED, with_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_table_in_readme_is_printed_from_the_demo_s_rows():
-    text = (ROOT / "README.md").read_text()
-    assert text == with_table(text), "run: python -m experiments.readme"
-    assert "| full | DSC (%) |" in text
+@pytest.mark.parametrize("path", PRINTED, ids=lambda path: path.name)
+def test_tables_in_documents_are_printed_from_results(path):
+    text, (mark, table) = path.read_text(), PRINTED[path]
+    assert text == with_table(text, mark, table()), "run: python -m experiments.readme"
+    assert text.count("| --- |") >= 1
 
 
 def test_links_and_named_files_exist():
