@@ -1,11 +1,12 @@
 # make demo   the whole way on a synthetic cohort, about 5 minutes on 2 CPU cores
 # make test   ruff, mypy and pytest
 # make slow   the tests that take minutes
+# make bench  agreement with MONAI and surface-distance, and speed against them
 PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: install demo test check slow clean
+.PHONY: install demo test check slow bench clean
 
 install: .venv/installed
 
@@ -32,6 +33,12 @@ test: check
 
 slow: .venv/installed-test
 	$(BIN)/python -m pytest -m slow
+
+bench: .venv/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pytest tests/test_peers.py
+	$(BIN)/python -m experiments bench metrics
+	$(BIN)/python -m experiments bench statistics
 
 clean:
 	rm -rf .venv demo runs .mypy_cache .ruff_cache .pytest_cache

@@ -31,7 +31,7 @@ def required_patients(
     if len(observed) < 2 or not np.isfinite(observed).all():
         raise ValueError(f"{len(observed)} differences: at least 2 finite ones are needed to know how patients spread")
     if gain == 0:
-        raise ValueError("gain=0: no number of patients shows that there is nothing; see compare_with_margin")
+        raise ValueError("gain=0: no number of patients shows that there is nothing; see margins.compare_with_margin")
     moved = observed - observed.mean() + gain
 
     def power_of(n: int) -> float:

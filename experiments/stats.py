@@ -62,7 +62,7 @@ def compare_paired(
     (0.1, 0.5, 3)
     """
     a, b, owners = np.asarray(scores_a, float), np.asarray(scores_b, float), np.asarray(patients)
-    _require_pairs(a, b, owners)
+    require_pairs(a, b, owners)
     differences = np.round(a - b, ROUNDING_DECIMALS)
     rng = np.random.default_rng(seed)
     if unit == "patient":
@@ -89,13 +89,21 @@ def compare_paired(
 
 
 def means_by(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Mean of the values of each group, in the order of sorted group names."""
+    """Mean of the values of each group, in the order of sorted group names.
+
+    >>> means_by(np.array([1.0, 3.0, 5.0]), np.array(["q", "q", "p"])).tolist()
+    [5.0, 2.0]
+    """
     _, index = np.unique(groups, return_inverse=True)
     return np.bincount(index, values) / np.bincount(index)
 
 
 def paired_p_value(differences: np.ndarray, test: str, zeros: str, n_resamples: int, rng: np.random.Generator) -> float:
-    """Two-sided p of "the differences are centred at zero"."""
+    """Two-sided p of "the differences are centred at zero".
+
+    >>> paired_p_value(np.array([1.0, 2.0, 3.0]), "wilcoxon", "pratt", 0, np.random.default_rng(0))
+    0.25
+    """
     if not differences.any():
         return 1.0
     if test == "sign_flip":
@@ -130,7 +138,11 @@ def sign_flip_p_value(differences: np.ndarray, n_resamples: int, rng: np.random.
 
 
 def random_sign_sums(differences: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Sums under random signs [n_resamples]: a random byte looks up one of the 256 sums of eight differences."""
+    """Sums under random signs [n_resamples]: a random byte looks up one of the 256 sums of eight differences.
+
+    >>> sorted(set(random_sign_sums(np.array([1.0, 2.0]), 100, np.random.default_rng(0)).tolist()))
+    [-3.0, -1.0, 1.0, 3.0]
+    """
     signs = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
     sums = np.zeros(n_resamples)
     for eight in np.pad(differences, (0, -len(differences) % 8)).reshape(-1, 8):
@@ -139,7 +151,13 @@ def random_sign_sums(differences: np.ndarray, n_resamples: int, rng: np.random.G
 
 
 def mean_interval(differences: np.ndarray, n_resamples: int, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean: BCa, widened for few units; the t interval for fewer than 10."""
+    """95 % bootstrap interval of the mean: BCa, widened for few units; the t interval for fewer than 10.
+
+    Of 1, 2, 3 by hand: 2 -+ 4.303 / sqrt(3), 4.303 being the t quantile of 2 degrees of freedom.
+
+    >>> [round(end, 2) for end in mean_interval(np.array([1.0, 2.0, 3.0]), 0, np.random.default_rng(0))]
+    [-0.48, 4.48]
+    """
     if np.ptp(differences) < 1e-12:
         return float(differences[0]), float(differences[0])
     n = len(differences)
@@ -175,7 +193,11 @@ def hierarchical_interval(
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over slices: patients are drawn, then slices within each drawn patient.
 
-    Each patient's slices are resampled `POOL` times beforehand and drawn from that pool.
+    Each patient's slices are resampled `POOL` times beforehand and drawn from that pool. Equal slices leave only the
+    draw of patients, and equal patients a point:
+
+    >>> hierarchical_interval(np.array([2.0, 2.0, 2.0]), np.array(["p", "p", "q"]), 10, np.random.default_rng(0))
+    (2.0, 2.0)
     """
     names, index = np.unique(patients, return_inverse=True)
     n = len(names)
@@ -208,7 +230,13 @@ def rank_biserial(differences: np.ndarray) -> float:
 
 
 def hedges_gz(differences: np.ndarray) -> float:
-    """Standardised mean difference of pairs with Hedges' small-sample correction; 0 for equal scores."""
+    """Standardised mean difference of pairs with Hedges' small-sample correction; 0 for equal scores.
+
+    Of 1, 2, 3 by hand: mean 2, standard deviation 1, correction 1 - 3 / (4 * 2 - 1) = 4 / 7.
+
+    >>> round(hedges_gz(np.array([1.0, 2.0, 3.0])), 4)
+    1.1429
+    """
     spread = differences.std(ddof=1)
     if spread < 1e-12:
         return 0.0 if abs(differences.mean()) < 1e-12 else float(np.copysign(np.inf, differences.mean()))
@@ -254,57 +282,6 @@ def compare_runs(means_a: Sequence[float], means_b: Sequence[float]) -> Comparis
     )
 
 
-@dataclass(frozen=True)
-class Equivalence:
-    """Scores a minus scores b against a margin; `low` and `high` bound the difference with 90 % confidence."""
-
-    difference: float
-    low: float
-    high: float
-    p_not_worse: float  # small: a is worse by less than the margin
-    p_not_better: float  # small: a is better by less than the margin
-    margin: float
-    n_units: int
-
-    @property
-    def p_equivalent(self) -> float:
-        """Two one-sided tests (Schuirmann 1987): both must be small."""
-        return max(self.p_not_worse, self.p_not_better)
-
-
-def compare_with_margin(
-    scores_a: Sequence[float] | np.ndarray,
-    scores_b: Sequence[float] | np.ndarray,
-    patients: Sequence[str] | np.ndarray,
-    *,
-    margin: float,
-) -> Equivalence:
-    """Is a not worse than b by `margin` or more?  Two one-sided paired t-tests over patients.
-
-    A large p of an ordinary test never shows that two methods are equal; this does. Raises ValueError as
-    `compare_paired`, and for a margin that is not positive.
-
-    >>> e = compare_with_margin([0.8, 0.9, 0.7, 0.8], [0.8, 0.89, 0.71, 0.8], list("pqrs"), margin=0.05)
-    >>> e.p_not_worse < 0.01, e.p_equivalent < 0.01
-    (True, True)
-    """
-    a, b, owners = np.asarray(scores_a, float), np.asarray(scores_b, float), np.asarray(patients)
-    _require_pairs(a, b, owners)
-    if not margin > 0:
-        raise ValueError(f"margin={margin}: name the largest loss that would not matter, a number above 0")
-    differences = np.round(means_by(a - b, owners), ROUNDING_DECIMALS)
-    n, mean = len(differences), float(differences.mean())
-    if n < 2:
-        raise ValueError(f"{n} patient: a comparison needs at least 2 units")
-    error = float(differences.std(ddof=1) / np.sqrt(n))
-    if error < 1e-12:
-        return Equivalence(mean, mean, mean, float(mean <= -margin), float(mean >= margin), margin, n)
-    half = float(stats.t.ppf(0.95, n - 1)) * error
-    p_not_worse = float(stats.t.sf((mean + margin) / error, n - 1))
-    p_not_better = float(stats.t.cdf((mean - margin) / error, n - 1))
-    return Equivalence(mean, mean - half, mean + half, p_not_worse, p_not_better, margin, n)
-
-
 def correct_p_values(p_values: Sequence[float] | np.ndarray, method: str = "holm") -> np.ndarray:
     """Adjusted p-values of one family: "holm" (family-wise error), "bh" (false discoveries) or "none".
 
@@ -327,10 +304,16 @@ def correct_p_values(p_values: Sequence[float] | np.ndarray, method: str = "holm
     raise ValueError(f"correction={method!r}: expected holm, bh or none")
 
 
-def _require_pairs(a: np.ndarray, b: np.ndarray, owners: np.ndarray) -> None:
+def require_pairs(a: np.ndarray, b: np.ndarray, owners: np.ndarray) -> None:
+    """Raise ValueError unless the scores are of the same observations, finite, and each has a patient."""
     if not len(a) == len(b) == len(owners):
         raise ValueError(
             f"{len(a)} and {len(b)} scores of {len(owners)} observations: paired scores must be of the same ones"
+        )
+    unknown = sum(owner is None or owner != owner for owner in owners.tolist())
+    if unknown:
+        raise ValueError(
+            f"{unknown} of {len(owners)} observations have no patient; every score needs its patient's name"
         )
     for name, scores in (("scores_a", a), ("scores_b", b)):
         if not np.isfinite(scores).all():

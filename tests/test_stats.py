@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 from experiments.bench.statistics import error_rates
+from experiments.margins import compare_with_margin
 from experiments.power import required_patients
 from experiments.ranking import rank_methods
 from experiments.stats import (
     compare_paired,
     compare_runs,
-    compare_with_margin,
     correct_p_values,
     hedges_gz,
     hierarchical_interval,
@@ -104,6 +104,8 @@ def test_equal_scores_give_p_1_and_a_point():
     ("arguments", "message"),
     [
         (([1, 2], [1], ["p", "q"]), "2 and 1 scores of 2 observations"),
+        (([1, 2], [1, 1], ["p", None]), "1 of 2 observations have no patient"),
+        (([1, 2], [1, 1], [1.0, np.nan]), "1 of 2 observations have no patient"),
         (([1, np.nan], [1, 1], ["p", "q"]), "scores_a holds 1 values that are not finite"),
         (([1, 2], [1, 1], ["p", "p"]), "1 patient: a comparison needs at least 2 units"),
     ],

@@ -74,6 +74,12 @@ def score_case(
     First one row per structure for each slice where reference or prediction has it (2-D metrics; slices with neither
     are implied), then one per structure with slice_index -1 (3-D metrics). A structure that was not contoured has one
     3-D row with NaN metrics and contoured False, and no slices. structures[i] has label i + 1.
+
+    >>> reference, predicted = np.zeros((2, 2, 4, 4), np.uint8)
+    >>> reference[0, 1, 1:3], predicted[0, 1, 1:4] = 1, 1
+    >>> rows = score_case(predicted, reference, (3.0, 0.5, 0.5), ["Liver"])
+    >>> [(row["slice_index"], row["dice"], row["hausdorff_mm"]) for row in rows]
+    [(0, 0.8, 0.5), (-1, 0.8, 0.5)]
     """
     if predicted.shape != reference.shape or predicted.ndim != 3:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} must be volumes of one shape")
@@ -126,7 +132,11 @@ def _row(
 
 
 def contour_points(mask: np.ndarray) -> np.ndarray:
-    """Array indices [n, dimensions] of the contour of a mask."""
+    """Array indices [n, dimensions] of the contour of a mask.
+
+    >>> len(contour_points(np.ones((3, 3), bool)))  # all but the middle
+    8
+    """
     return _points(_contour(mask))
 
 
