@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "ssl" / "pixelglobal"
 FLOORS = [
     {"config", "seeds", "geometry", "losses", "uncertainty", "metrics", "optim"},
-    {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints"},
+    {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints", "mc_dropout"},
     {"methods.pixel_global"},
     {"prepare", "pretrain", "finetune", "predict", "evaluate"},
     {"cluster.data", "cluster.train", "cluster.prepare", "doctor", "cli"},
@@ -18,6 +18,7 @@ FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in mod
 # The few steps on one floor, from a room to the one it furnishes.
 NEIGHBOURS = {
     ("optim", "config"),
+    ("mc_dropout", "networks"),
     ("runs", "slices"),
     ("store", "slices"),
     ("store", "cohorts"),

@@ -131,6 +131,8 @@ class Pretrain(Section):
     pixel_outputs: int = Field(64, ge=2)
     head_hidden: int = Field(256, ge=8)
     head_bottleneck: int = Field(128, ge=4)
+    pixel_head_hidden: int = Field(128, ge=8)
+    pixel_head_bottleneck: int = Field(64, ge=4)
     student_temperature: float = Field(0.1, gt=0)  # DINO
     teacher_temperature: float = Field(0.04, gt=0)  # DINO
     collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
@@ -259,7 +261,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "pretrain": {
             "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 8,
             "epochs": 2, "steps_per_epoch": 20, "warmup_epochs": 0.5, "mc_passes": 4, "global_outputs": 64,
-            "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32, "pixels_per_image": 256, "precision": "fp32",
+            "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32,
+            "pixel_head_hidden": 64, "pixel_head_bottleneck": 32, "pixels_per_image": 256, "precision": "fp32",
         },
         "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6, "precision": "fp32"},
     },
