@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "ssl" / "pixelglobal"
 FLOORS = [
-    {"config", "seeds", "geometry", "losses", "uncertainty", "metrics", "optim"},
+    {"config", "seeds", "geometry", "losses", "uncertainty", "metrics", "optim", "collapse"},
     {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints", "mc_dropout"},
     {"methods.pixel_global"},
     {"prepare", "pretrain", "finetune", "predict", "evaluate"},
@@ -19,6 +19,7 @@ FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in mod
 NEIGHBOURS = {
     ("optim", "config"),
     ("mc_dropout", "networks"),
+    ("collapse", "uncertainty"),
     ("runs", "slices"),
     ("store", "slices"),
     ("store", "cohorts"),
