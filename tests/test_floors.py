@@ -8,10 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "ssl" / "pixelglobal"
 FLOORS = [
-    {
-        "sections", "config", "seeds", "geometry", "alignment", "losses", "contrastive", "uncertainty", "metrics",
-        "optim",
-    },  # fmt: skip
+    {"sections", "config", "seeds", "geometry", "alignment", "losses", "contrastive"}
+    | {"uncertainty", "metrics", "optim"},
     {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints"},
     {"methods.method"},
     {"methods.pixel_global", "methods.gl", "methods.pgl"},
