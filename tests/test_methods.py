@@ -8,13 +8,14 @@ import torch
 from experiments import comparison
 from experiments.stages import pretrain_stage
 from pixelglobal import config as settings
-from pixelglobal.checkpoints import read_model
+from pixelglobal.checkpoints import load_training_state, read_model
 from pixelglobal.finetune import finetune
 from pixelglobal.losses import disagreement, targets
 from pixelglobal.methods import METHODS, method_class
 from pixelglobal.methods.method import Method
 from pixelglobal.networks import seeded
-from pixelglobal.pretrain import pretrain, stage_of
+from pixelglobal.optim import pretraining_optimizer
+from pixelglobal.pretrain import hu_scale, pretrain, stage_of, views_of
 from pixelglobal.runs import LocalRun, read_metrics
 from pixelglobal.sections import METHOD_SECTIONS
 from pixelglobal.seeds import generator
@@ -268,22 +269,44 @@ def test_a_section_enters_only_its_own_method_s_address(tiny, store, tmp_path):
     assert address(with_gl(of(tiny, "gl"))) != address(of(tiny, "gl"))
     assert address(with_gl(of(tiny, "pgl"))) == address(of(tiny, "pgl"))
     assert "gl" not in pretrain_stage(tmp_path, tiny, store).facts
-    names = [n for n in comparison.OTHERS]
+    names = list(comparison.OTHERS)
     cells = comparison.cells(tiny, seeds=[0], methods=["random", "full", *names])
     assert len({address(c.config) for c in cells if c.pretrained}) == 1 + len(names)
 
 
-def agreement(method, config, store, turn):
-    """The loss of true pairs and of false ones (view 2 of another image), without dropout or centre moving on."""
+def price_of_a_false_pair(method, config, store):
+    """How many times a true pair's loss a false pair (view 2 of another image) costs, in each stage."""
     batch = next(LocalStream(store, store.splits.pretrain, batch_size=16, seed=99).epoch(0))
-    losses = []
+    prices = []
     for stage in range(method.stages):
-        from pixelglobal.pretrain import _views_of, hu_scale
-
-        pair = _views_of(batch, method, stage, hu_scale(config, store), CPU, generator(5, turn))
-        false = replace(pair, view_2=pair.view_2.roll(3, 0))
+        pair = views_of(batch, method, stage, hu_scale(config, store), CPU, generator(5))
+        false = replace(pair, view_2=pair.view_2.roll(3, 0), maps_2=pair.maps_2.roll(3, 0))
         with torch.no_grad():
-            losses.append([method.losses(p, generator(0))["loss"].item() for p in (pair, false)])
-    return losses
+            true_loss, false_loss = (method.losses(p, generator(0))["loss"].item() for p in (pair, false))
+        prices.append(false_loss / true_loss)
+    return prices
 
 
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("gl", None),
+        ("gl", {"regions": "dictionary"}),
+        ("pgl", None),
+        *(pytest.param(name, None, marks=pytest.mark.slow) for name in ("byol", "simclr", "dino")),
+    ],
+)
+def test_training_raises_the_price_of_a_false_pair(tiny, store, tmp_path, name, section):
+    config = settings.with_settings(
+        of(tiny, name, section),
+        views={"crop_scale_min": 0.5, "crop_scale_max": 0.8},  # crops that can differ
+        pretrain={"epochs": 1, "steps_per_epoch": 60, "batch_size": 16, "learning_rate": 2e-3, "ema_base": 0.9},
+    )
+    run = LocalRun(tmp_path)
+    trained(config, store, run)
+    method = built(config)
+    before = price_of_a_false_pair(method, config, store)
+    optimizer = pretraining_optimizer(method.trainable(), config.pretrain)
+    load_training_state(run.latest_checkpoint(), {"method": method}, optimizer)
+    after = price_of_a_false_pair(method, config, store)
+    assert all(b > 1 and b > a for a, b in zip(before, after, strict=True)), (before, after)

@@ -66,7 +66,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
             step = epoch * steps_per_epoch + i
             chance = generator(config.seed, "views", step, run.rank)
             stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
-            pair = _views_of(batch, method, stage, scale, device, chance)
+            pair = views_of(batch, method, stage, scale, device, chance)
             rate = warmup_cosine(
                 step_in_stage,
                 peak=settings.learning_rate,
@@ -104,7 +104,7 @@ def stage_of(step: int, total_steps: int, stages: int) -> tuple[int, int, int]:
     return stage, step - first, end - first
 
 
-def _views_of(
+def views_of(
     batch: SliceBatch, method: Method, stage: int, scale: HuScale, device: torch.device, chance: torch.Generator
 ) -> ViewPair:
     """Both views of a batch, its slices put in the order of partners."""
