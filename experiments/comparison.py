@@ -6,7 +6,7 @@ Cost: one pre-training for each method and seed, one fine-tuning for each cell; 
     seeds of preset `smoke` and about an hour for 3 of `small`; preset `paper` needs GPUs for weeks.
 The paper says: Ours beats random by 14.93 %, 4.19 % and 12.52 % (relative, average DSC) on its three cohorts.
 Not reproduced, if: the 95 % interval of the gain over patients includes 0.
-Run: python -m experiments run comparison --store STORE --out OUT --preset small
+Run: python -m experiments run comparison --store STORE --out OUT --preset small --methods random,gl,pgl,full
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.grid import Cell
-from pixelglobal.config import VARIANTS, Config, from_dict, variant
+from pixelglobal.config import Config, from_dict, variant, with_settings
+from pixelglobal.presets import VARIANTS
+from pixelglobal.sections import METHOD_SECTIONS
 
 NAME = "comparison"
 TITLE = "Pre-training compared"
@@ -24,17 +26,25 @@ QUESTION = (
 )
 METHODS = ("random", "full")
 REFERENCE = "full"
+OTHERS = tuple(name for name in METHOD_SECTIONS if name != "pixel_global")  # gl, pgl and their ancestors
 
 
 def cells(config: Config, *, seeds: Sequence[int], methods: Sequence[str] = METHODS) -> list[Cell]:
-    """One cell for each method and seed; "random" has no pre-training, the others are variants of the method."""
-    known = ("random", *VARIANTS)
+    """One cell for each method and seed; "random" has no pre-training, the others are variants of ours or of OTHERS.
+
+    All share `pretrain.*`: the same encoder, slices, steps and optimiser.
+    """
+    known = ("random", *VARIANTS, *OTHERS)
     unknown = [m for m in methods if m not in known]
     if unknown:
         raise ValueError(f"unknown method {unknown[0]!r}: choose from {', '.join(known)}")
     grid = []
     for method in methods:
-        base = config if method == "random" else variant(config, method)
+        base = config
+        if method in VARIANTS:
+            base = variant(config, method)
+        elif method in OTHERS:
+            base = with_settings(config, pretrain={"method": method})
         for seed in seeds:
             seeded = from_dict({**base.model_dump(mode="json"), "seed": seed})
             grid.append(Cell(NAME, method, seeded, pretrained=method != "random"))

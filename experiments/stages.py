@@ -78,7 +78,7 @@ def _stage(out: Path, kind: str, facts: dict[str, Any]) -> Stage:
 
 
 def _settings(config: Config, section: str) -> dict[str, Any]:
-    values = getattr(config, section).model_dump(mode="json")
+    values = config.model_dump(mode="json")[section]
     return {key: value for key, value in values.items() if key not in WITHOUT_EFFECT.get(section, ())}
 
 
@@ -97,7 +97,8 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
         "data": content_of(store, store.splits.pretrain),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
         "stream": "local" if config.cluster.pretrain_workers == 0 else "ray",
-        **{section: _settings(config, section) for section in ("views", "network", "pretrain")},
+        # Another method's section has no effect and no place here.
+        **{name: _settings(config, name) for name in ("views", "network", "pretrain", *config.method_sections)},
     }
     return _stage(out, "pretrain", facts)
 

@@ -8,18 +8,24 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "ssl" / "pixelglobal"
 FLOORS = [
-    {"config", "seeds", "geometry", "losses", "uncertainty", "metrics", "optim", "collapse"},
+    {"sections", "presets", "config", "seeds", "geometry", "alignment", "losses", "contrastive"}
+    | {"uncertainty", "collapse", "metrics", "optim"},
     {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints", "mc_dropout"},
-    {"methods.pixel_global"},
+    {"methods.method"},
+    {"methods.pixel_global", "methods.gl", "methods.pgl"},
+    {"methods.dino", "methods.simclr", "methods.byol"},
     {"prepare", "pretrain", "finetune", "predict", "evaluate"},
     {"cluster.data", "cluster.train", "cluster.prepare", "doctor", "cli"},
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 # The few steps on one floor, from a room to the one it furnishes.
 NEIGHBOURS = {
+    ("config", "sections"),
+    ("config", "presets"),
     ("optim", "config"),
     ("mc_dropout", "networks"),
     ("collapse", "uncertainty"),
+    ("alignment", "geometry"),
     ("runs", "slices"),
     ("store", "slices"),
     ("store", "cohorts"),
@@ -85,7 +91,7 @@ def test_statistics_know_no_models_and_losses_no_files():
     heavy = {"torch", "pixelglobal", "ray"}
     for name in ("stats.py", "tables.py"):
         assert heavy.isdisjoint(n.split(".")[0] for n in imported(ROOT / "experiments" / name))
-    for name in ("losses.py", "geometry.py"):
+    for name in ("losses.py", "contrastive.py", "alignment.py", "geometry.py"):
         assert {"pathlib", "nibabel", "pandas"}.isdisjoint(imported(LIBRARY / name))
 
 

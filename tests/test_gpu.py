@@ -34,7 +34,7 @@ def test_a_step_gives_the_same_losses_on_both_devices(tiny):
     partners = torch.ones(4, dtype=torch.bool)
     terms = []
     for device in (torch.device("cpu"), torch.device("cuda")):
-        method = seeded(lambda: PixelGlobal(tiny.network, tiny.pretrain), 0).to(device).train()
+        method = seeded(lambda: PixelGlobal(tiny), 0).to(device).train()
         pair = make_view_pair(
             images.to(device), partners, tiny.views, SCALE, match=True, pixels_per_image=0, generator=generator(1)
         )

@@ -1,6 +1,7 @@
 """One step of the method: what it adds up, where gradients go, what dropout passes cost and change."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ BASE = settings.resolve("smoke", ["pretrain.pixels_per_image=64", "pretrain.pixe
 
 
 def method_of(config, seed=0):
-    return seeded(lambda: PixelGlobal(config.network, config.pretrain), seed).train()
+    return seeded(lambda: PixelGlobal(config), seed).train()
 
 
 def a_pair(config, n=4, seed=0, has_partner=None):
@@ -119,10 +120,7 @@ def test_equal_partners_leave_nothing():
     config = settings.variant(BASE, "gpc")
     pair = a_pair(config)
     half = len(pair.view_1) // 2
-    twins = type(pair)(
-        pair.view_1[:half].repeat(2, 1, 1, 1), pair.view_2[:half].repeat(2, 1, 1, 1), pair.image_M, pair.pixel_1_M,
-        pair.pixel_2_M, pair.has_partner,
-    )  # fmt: skip
+    twins = replace(pair, view_1=pair.view_1[:half].repeat(2, 1, 1, 1), view_2=pair.view_2[:half].repeat(2, 1, 1, 1))
     assert method_of(config).losses(twins, generator(0))["loss_pixel"].item() == pytest.approx(0, abs=1e-6)
 
 
@@ -140,11 +138,11 @@ def test_a_detached_partner_gets_no_gradient():
     config = settings.variant(changed(detach_partner=True, partner="independent"), "gpc")
     method, pair = method_of(config), a_pair(config)
     x = pair.view_1.clone().requires_grad_()
-    method.losses(type(pair)(x, *list(vars(pair).values())[1:]), generator(0))["loss_pixel"].backward()
+    method.losses(replace(pair, view_1=x), generator(0))["loss_pixel"].backward()
     own, partner = x.grad[:2].abs().sum(), x.grad[2:].abs().sum()
     attached = settings.with_settings(config, pretrain={"detach_partner": False})
     method, y = method_of(attached), pair.view_1.clone().requires_grad_()
-    method.losses(type(pair)(y, *list(vars(pair).values())[1:]), generator(0))["loss_pixel"].backward()
+    method.losses(replace(pair, view_1=y), generator(0))["loss_pixel"].backward()
     # Batch statistics tie all images together a little; the direct path must be what differs.
     assert partner < 0.5 * y.grad[2:].abs().sum()
     assert own > 0
@@ -166,7 +164,7 @@ def test_symmetric_is_the_mean_of_both_directions():
     config = settings.variant(changed(collapse_guard="none"), "gp")
     both = settings.with_settings(config, pretrain={"symmetric": True})
     pair = a_pair(config)
-    back = type(pair)(pair.view_2, pair.view_1, pair.image_M, pair.pixel_2_M, pair.pixel_1_M, pair.has_partner)
+    back = replace(pair, view_1=pair.view_2, view_2=pair.view_1, pixel_1_M=pair.pixel_2_M, pixel_2_M=pair.pixel_1_M)
     there, here = (method_of(config).losses(p, generator(0))["loss"] for p in (pair, back))
     torch.testing.assert_close(method_of(both).losses(pair, generator(0))["loss"], (there + here) / 2)
 

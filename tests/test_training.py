@@ -14,6 +14,7 @@ from pixelglobal import pretrain as pretraining
 from pixelglobal.checkpoints import read_model
 from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import choose_patients, finetune, training_slices, validation_dice
+from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.predict import uncertainty_maps
 from pixelglobal.pretrain import pretrain
 from pixelglobal.runs import LocalRun, read_metrics
@@ -119,7 +120,7 @@ def test_mixed_precision_trains_on_the_cpu(tiny, store, tmp_path, precision):
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_terms_and_slices(tiny, store, tmp_path, monkeypatch):
-    real = pretraining.PixelGlobal.losses
+    real = PixelGlobal.losses
 
     def poisoned(self, pair, chance):
         terms = real(self, pair, chance)
@@ -129,7 +130,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_terms_and_slices(tiny, store,
         return terms
 
     poisoned.calls = 0
-    monkeypatch.setattr(pretraining.PixelGlobal, "losses", poisoned)
+    monkeypatch.setattr(PixelGlobal, "losses", poisoned)
     with pytest.raises(
         RuntimeError, match=r"not finite at step 4: loss_global=.*Slices of this batch: phantom_\d+\[\d\]"
     ):

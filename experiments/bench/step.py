@@ -77,7 +77,7 @@ def make_step(name: str, size: Size, device: torch.device) -> Step | None:
     )
     config = settings.variant(config, "full" if name == "naive" else name)
     torch.manual_seed(0)
-    method = place(pixel_global.PixelGlobal(config.network, config.pretrain), device)
+    method = place(pixel_global.PixelGlobal(config), device)
     assert isinstance(method, pixel_global.PixelGlobal)
     method.train()
     optimizer = pretraining_optimizer(method.trainable(), config.pretrain)

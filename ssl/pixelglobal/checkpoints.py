@@ -109,6 +109,9 @@ def transfer(folder: Path, source: str, parts: Mapping[str, nn.Module]) -> Trans
     Raises ValueError when less than 90 % of a part's tensors are found with the same shape: it is another network.
     """
     tensors, facts = read_model(folder)
+    if not any(key.startswith(f"{source}.") for key in tensors):
+        kept = ", ".join(sorted({key.partition(".")[0] for key in tensors}))
+        raise ValueError(f"{folder} holds no {source}; it has: {kept}. Set finetune.transfer_from to one of them")
     matched, unmatched = 0, []
     for part, module in parts.items():
         state = module.state_dict()

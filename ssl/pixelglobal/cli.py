@@ -6,7 +6,6 @@ Every verb can be given again: a finished case or epoch is not computed twice. W
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -181,7 +180,7 @@ def _claim(out: Path, config: settings.Config) -> None:
     """Take a new or empty folder, or one where the same settings began; refuse any other."""
     mark = out / "config.json"
     if mark.is_file():
-        before, now = json.loads(mark.read_text()), config.model_dump(mode="json")
+        before, now = settings.load(mark).model_dump(mode="json"), config.model_dump(mode="json")
         different = [
             f"{section}.{name}={before[section].get(name)!r} there, {value!r} now"
             for section, values in now.items()

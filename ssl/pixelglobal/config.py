@@ -7,37 +7,17 @@ Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks ar
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+
+from pixelglobal.presets import PRESETS, VARIANTS
+from pixelglobal.sections import METHOD_SECTIONS, Byol, Gl, Pgl, Section, SimClr
 
 Precision = Literal["fp32", "bf16", "fp16"]
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses names it does not know and suggests the nearest one it does."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_names(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            for name in values:
-                if name not in cls.model_fields:
-                    raise ValueError(unknown_name_message(str(name), list(cls.model_fields), cls.__name__))
-        return values
-
-
-def unknown_name_message(name: str, known: Sequence[str], where: str) -> str:
-    """One sentence that names the unknown word, the nearest known one, and all known ones."""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f"unknown setting {name!r} in {where}: {hint}Known settings: {', '.join(known)}"
 
 
 def _require_multiple_of_32(name: str, value: int) -> None:
@@ -114,7 +94,7 @@ class Network(Section):
 class Pretrain(Section):
     """Self-supervised pre-training. `variant` names the rows of the paper's Figure 4."""
 
-    method: Literal["pixel_global"] = "pixel_global"
+    method: str = "pixel_global"  # one of METHOD_SECTIONS, or module:Class for a method of your own
     # Eq. (1): the global loss (Eq. 3) is always there; the three switches below are the paper's ablation.
     pixel_matching: bool = True  # Eq. (4): GP
     stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum
@@ -156,6 +136,11 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Pretrain:
+        if self.method not in METHOD_SECTIONS and ":" not in self.method:
+            raise ValueError(
+                f"pretrain.method={self.method!r} is unknown: choose one of {', '.join(METHOD_SECTIONS)}, or give "
+                "module:Class for a method of your own"
+            )
         if self.stabilizer != "off" and not self.pixel_matching:
             raise ValueError(f"pretrain.stabilizer={self.stabilizer!r} needs pretrain.pixel_matching=true")
         if self.uncertainty_weighting and not self.pixel_matching:
@@ -221,52 +206,27 @@ class Config(Section):
     finetune: Finetune = Finetune()
     evaluate: Evaluate = Evaluate()
     cluster: Cluster = Cluster()
+    gl: Gl = Gl()
+    pgl: Pgl = Pgl()
+    byol: Byol = Byol()
+    simclr: SimClr = SimClr()
+    own: dict[str, Any] = Field(default_factory=dict)  # settings of a method of your own, which checks them itself
 
     @model_validator(mode="after")
     def _check(self) -> Config:
         _require_multiple_of_32("prepare.image_size", self.prepare.image_size)
+        if self.own and self.pretrain.method in METHOD_SECTIONS:
+            raise ValueError(
+                f"own.{next(iter(self.own))} belongs to a method of your own, but pretrain.method="
+                f"{self.pretrain.method!r}; give pretrain.method=module:Class"
+            )
         return self
 
-
-# The paper's ablation (Figure 4), each one value away from its neighbour. `full` keeps the stabiliser of the config.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "go": {"pixel_matching": False, "stabilizer": "off", "uncertainty_weighting": False},
-    "gp": {"pixel_matching": True, "stabilizer": "off", "uncertainty_weighting": False},
-    "gpc": {"pixel_matching": True, "uncertainty_weighting": False},
-    "full": {"pixel_matching": True, "uncertainty_weighting": True},
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # Every number of the paper, Eqs. (5) and (6) as printed.
-    "paper": {
-        "pretrain": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum"},
-    },
-    # An hour on a laptop's CPU.
-    "small": {
-        "prepare": {"image_size": 96},
-        "views": {"crop_size": 64},
-        "network": {"encoder": "resnet18", "decoder_widths": [128, 64, 32, 32, 32]},
-        "pretrain": {
-            "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 16,
-            "epochs": 10, "steps_per_epoch": 80, "warmup_epochs": 1, "mc_passes": 8, "global_outputs": 256,
-            "pixels_per_image": 1024, "precision": "fp32",
-        },
-        "finetune": {"epochs": 20, "steps_per_epoch": 40, "patience_epochs": 10, "precision": "fp32"},
-    },
-    # Seconds: for tests, CI and the demo.
-    "smoke": {
-        "prepare": {"image_size": 64},
-        "views": {"crop_size": 32},
-        "network": {"encoder": "resnet10t", "decoder_widths": [48, 32, 24, 16, 16]},
-        "pretrain": {
-            "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 8,
-            "epochs": 2, "steps_per_epoch": 20, "warmup_epochs": 0.5, "mc_passes": 4, "global_outputs": 64,
-            "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32,
-            "pixel_head_hidden": 64, "pixel_head_bottleneck": 32, "pixels_per_image": 256, "precision": "fp32",
-        },
-        "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6, "precision": "fp32"},
-    },
-}  # fmt: skip
+    @property
+    def method_sections(self) -> tuple[str, ...]:
+        """The sections that the chosen method alone reads."""
+        section = METHOD_SECTIONS.get(self.pretrain.method, "own")
+        return () if section is None else (section,)
 
 
 def resolve(preset: str = "paper", overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:

@@ -194,9 +194,9 @@ def _build(
     copied: dict[str, nn.Module] = {}
     report = "random initialisation"
     if pretrained is not None:
-        copied = {"encoder": model.backbone.encoder}
-        if settings.transfer == "encoder_decoder":
-            copied["decoder"] = model.backbone.decoder
+        parts = read_model(pretrained)[1].get("parts", ["decoder", "encoder"])  # what the method has trained of it
+        wanted = ("encoder", "decoder") if settings.transfer == "encoder_decoder" else ("encoder",)
+        copied = {part: model.backbone.get_submodule(part) for part in parts if part.split(".")[0] in wanted}
         report = str(transfer(pretrained, settings.transfer_from, copied))
     place(model, device)
     old = {id(p) for module in copied.values() for p in module.parameters()}

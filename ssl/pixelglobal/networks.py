@@ -58,10 +58,10 @@ class Decoder(nn.Module):
             now = width
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Pixel features [N, widths[-1], S, S] of the encoder's maps."""
+    def forward(self, features: Sequence[Tensor], blocks: int | None = None) -> Tensor:
+        """Pixel features [N, widths[-1], S, S] of the encoder's maps, or the smaller map after some blocks."""
         x = features[-1]
-        for block, skip in zip(self.blocks, self.skip_index, strict=True):
+        for block, skip in list(zip(self.blocks, self.skip_index, strict=True))[:blocks]:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(x if skip < 0 else torch.cat([x, features[skip]], 1))
         return x
@@ -119,6 +119,16 @@ class ProjectionHead(nn.Module):
         with torch.autocast(vectors.device.type, enabled=False):
             cosines = F.linear(F.normalize(bottleneck.float(), dim=-1), F.normalize(self.prototypes.float(), dim=-1))
             return self.logit_norm(cosines)
+
+
+class MlpHead(nn.Sequential):
+    """Vectors [M, channels] to vectors [M, outputs] through one hidden layer with ReLU and, if asked for, BN: the
+    projector of SimCLR, the projector and predictor of BYOL and, as 1 x 1 convolutions on cells, of PGL."""
+
+    def __init__(self, channels: int, hidden: int, outputs: int, *, batch_norm: bool) -> None:
+        norm = [nn.BatchNorm1d(hidden)] if batch_norm else []
+        first, last = nn.Linear(channels, hidden, bias=False), nn.Linear(hidden, outputs, bias=False)
+        super().__init__(first, *norm, nn.ReLU(inplace=True), last)
 
 
 class Segmenter(nn.Module):

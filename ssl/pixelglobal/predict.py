@@ -35,7 +35,7 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     """
     tensors, facts = read_model(folder)
     if "center_pixel" not in facts or not any(key.startswith("teacher.pixel_head.") for key in tensors):
-        raise ValueError(f"{folder} was pre-trained without pixels (GO): it has no uncertainty of pixels")
+        raise ValueError(f"{folder} was pre-trained without the pixels of our method: it has no uncertainty of pixels")
     config = Config.model_validate({"network": facts["network"], "pretrain": facts["pretrain"]})
     teacher = Branch(config.network, config.pretrain)
     prefixes = {"encoder.": "backbone.encoder.", "decoder.": "backbone.decoder."}

@@ -11,7 +11,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from pixelglobal import __version__
 from pixelglobal.checkpoints import load_training_state, save_model, save_training_state
 from pixelglobal.config import Config
 from pixelglobal.config import save as save_config
-from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.methods import method_class
+from pixelglobal.methods.method import Method
 from pixelglobal.networks import seeded
 from pixelglobal.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
 from pixelglobal.runs import Run, Stream, append_metrics, autocast, place
@@ -31,8 +32,6 @@ from pixelglobal.seeds import derive, generator
 from pixelglobal.slices import SliceBatch
 from pixelglobal.store import Store
 from pixelglobal.views import HuScale, ViewPair, make_view_pair, pair_partners
-
-CITATION = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"
 
 
 def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: torch.device) -> Path:
@@ -43,8 +42,9 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     """
     settings = config.pretrain
     scale = hu_scale(config, store)
-    method = place(seeded(lambda: PixelGlobal(config.network, settings), derive(config.seed, "weights")), device)
-    assert isinstance(method, PixelGlobal)
+    kind = method_class(settings.method)
+    method = place(seeded(lambda: kind(config), derive(config.seed, "weights")), device)
+    assert isinstance(method, Method)
     optimizer = pretraining_optimizer(method.trainable(), settings)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     steps_per_epoch = settings.steps_per_epoch or max(1, stream.n_slices // settings.batch_size)
@@ -65,12 +65,13 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
         for i, batch in enumerate(_batches(stream, epoch, steps_per_epoch)):
             step = epoch * steps_per_epoch + i
             chance = generator(config.seed, "views", step, run.rank)
-            pair = _views_of(batch, config, scale, device, chance)
+            stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
+            pair = views_of(batch, method, stage, scale, device, chance)
             rate = warmup_cosine(
-                step,
+                step_in_stage,
                 peak=settings.learning_rate,
                 warmup_steps=settings.warmup_epochs * steps_per_epoch,
-                total_steps=total_steps,
+                total_steps=steps_in_stage,
             )
             set_learning_rate(optimizer, rate)
             with autocast(device, settings.precision):
@@ -92,20 +93,33 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     return run.folder / "model"
 
 
-def _views_of(
-    batch: SliceBatch, config: Config, scale: HuScale, device: torch.device, chance: torch.Generator
+def stage_of(step: int, total_steps: int, stages: int) -> tuple[int, int, int]:
+    """The stage of a step when a run has equal stages, the step's place in it, and how many steps it has.
+
+    >>> [stage_of(step, 5, 2) for step in range(5)]
+    [(0, 0, 3), (0, 1, 3), (0, 2, 3), (1, 0, 2), (1, 1, 2)]
+    """
+    stage = step * stages // total_steps
+    first, end = (-(-s * total_steps // stages) for s in (stage, stage + 1))
+    return stage, step - first, end - first
+
+
+def views_of(
+    batch: SliceBatch, method: Method, stage: int, scale: HuScale, device: torch.device, chance: torch.Generator
 ) -> ViewPair:
     """Both views of a batch, its slices put in the order of partners."""
     order, has_partner = pair_partners(batch.patient)
     images = batch.image_hu.to(device, non_blocking=True)[order.to(device)]
-    return make_view_pair(
-        images,
-        has_partner,
-        config.views,
-        scale,
-        match=config.pretrain.pixel_matching,
-        pixels_per_image=config.pretrain.pixels_per_image,
-        generator=chance,
+    plan = vars(method.view_plan(stage))
+    pair = make_view_pair(images, has_partner, scale=scale, generator=chance, **plan)
+    volumes = {case: number for number, case in enumerate(dict.fromkeys(batch.case))}
+    volume_N = torch.tensor([volumes[case] for case in batch.case])[order]
+    depth_N = ((batch.slice_index + 0.5) / batch.n_slices)[order]
+    return replace(
+        pair,
+        volume_N=volume_N.to(device, non_blocking=True),
+        depth_N=depth_N.to(device, non_blocking=True),
+        stage=stage,
     )
 
 
@@ -202,7 +216,7 @@ class StepLog:
 def _report_epoch(
     run: Run,
     epoch: int,
-    method: PixelGlobal,
+    method: Method,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     metrics: dict[str, Any],
@@ -217,23 +231,19 @@ def _report_epoch(
         run.report({**metrics, "epoch": epoch}, state)
 
 
-def _export(config: Config, store: Store, method: PixelGlobal, scale: HuScale, folder: Path) -> None:
-    parts: dict[str, torch.nn.Module] = {}
-    for name, branch in (("student", method.student), ("teacher", method.teacher)):
-        parts |= {f"{name}.encoder": branch.backbone.encoder, f"{name}.decoder": branch.backbone.decoder}
-        parts[f"{name}.global_head"] = branch.global_head
-        if branch.pixel_head is not None:
-            parts[f"{name}.pixel_head"] = branch.pixel_head
+def _export(config: Config, store: Store, method: Method, scale: HuScale, folder: Path) -> None:
+    parts = method.exported()
     seen = store.cases[store.cases["case"].isin(store.splits.pretrain)]
+    values = config.model_dump(mode="json")
     facts = {
         "kind": "pretrained",
         "pixelglobal_version": __version__,
-        "citation": CITATION,
-        "network": config.network.model_dump(mode="json"),
-        "pretrain": config.pretrain.model_dump(mode="json"),
+        "citation": method.citation,
+        **{section: values[section] for section in ("network", "pretrain", *config.method_sections)},
         "seed": config.seed,
         "scale": vars(scale),
-        "center_pixel": method.center_pixel.tolist(),
+        "parts": sorted({name.partition(".")[2] for name in parts if name.split(".")[1] in ("encoder", "decoder")}),
+        **method.facts(),
         "cohort": store.name,
         "cases_seen": dict(zip(seen["case"], seen["sha256"], strict=True)),
     }

@@ -1,6 +1,6 @@
 """Two augmented views of each slice, and which of their pixels are twins.
 
-A batch of pre-training is made of pairs of slices of different patients: slice i and slice i + N/2 share one draw of
+A batch of our method is made of pairs of slices of different patients: slice i and slice i + N/2 share one draw of
 both views, so each is the other's x~ ("we randomly sample another training image and apply the same data
 augmentations"). All chance comes from an explicit CPU generator; pixels are moved on the device of the images.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,6 +59,28 @@ class ViewPair:
     pixel_1_M: Tensor  # int64: its flat pixel index in view 1
     pixel_2_M: Tensor  # int64: its twin's flat pixel index in view 2
     has_partner: Tensor  # bool [N]: the slice at the other half is of another patient
+    maps_1: Tensor  # float64 [N, 2, 3]: where view 1 lies in the slice, see geometry.view_map
+    maps_2: Tensor  # float64 [N, 2, 3]
+    source_size: tuple[int, int]  # rows and columns of the slice
+    volume_N: Tensor | None = None  # int64: slices of one scan have one number
+    depth_N: Tensor | None = None  # float32 in (0, 1): how far along z in its scan a slice lies
+    stage: int = 0  # of the method's stages
+
+    @property
+    def side(self) -> int:
+        """Pixels of a view along an axis."""
+        return self.view_1.shape[-1]
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """What a method asks of the views of a step."""
+
+    views: Views  # how they are drawn
+    match: bool = False  # look up the twins of pixels
+    pixels_per_image: int = 0  # at most so many of them; 0: all
+    partners: bool = False  # the two halves of the batch share their draws
+    same_geometry: bool = False  # view 2 is cut where view 1 is, and differs in intensities alone
 
 
 def draw_views(n: int, views: Views, image_size: int, generator: torch.Generator) -> ViewDraw:
@@ -196,26 +218,34 @@ def make_view_pair(
     match: bool,
     pixels_per_image: int,
     generator: torch.Generator,
+    partners: bool = True,
+    same_geometry: bool = False,
 ) -> ViewPair:
-    """Draw and render both views of a paired batch [N, H, W] and look up their twins.
+    """Draw and render both views of a batch [N, H, W] and look up their twins; see `ViewPlan` for the switches.
 
-    The two halves of the batch share their draws. match=False (global loss only) leaves the lists of twins empty.
+    match=False (no loss on pixels) leaves the lists of twins empty.
     """
     n, height, width = images_hu.shape
     device, side = images_hu.device, views.crop_size
-    draw_1, draw_2 = (draw_views(n // 2, views, width, generator).to(device) for _ in range(2))
+    draws = n // 2 if partners else n
+    draw_1, draw_2 = (draw_views(draws, views, width, generator).to(device) for _ in range(2))
+    if same_geometry:
+        draw_2 = replace(draw_2, maps=draw_1.maps, flip_horizontal=draw_1.flip_horizontal)
+    image_M = pixel_1 = pixel_2 = torch.zeros(0, dtype=torch.long, device=device)
     if match:
         table = twin_table(draw_1.maps, draw_2.maps, side, height, width)
-        draw_M, pixel_1, pixel_2 = matched_pixels(table, pixels_per_image, generator)
-        image_M = torch.cat([draw_M, draw_M + n // 2])
-        pixel_1, pixel_2 = pixel_1.repeat(2), pixel_2.repeat(2)
-    else:
-        image_M = pixel_1 = pixel_2 = torch.zeros(0, dtype=torch.long, device=device)
+        image_M, pixel_1, pixel_2 = matched_pixels(table, pixels_per_image, generator)
+    if partners:
+        draw_1, draw_2 = draw_1.twice(), draw_2.twice()
+        image_M, pixel_1, pixel_2 = torch.cat([image_M, image_M + draws]), pixel_1.repeat(2), pixel_2.repeat(2)
     return ViewPair(
-        render(images_hu, draw_1.twice(), side, scale),
-        render(images_hu, draw_2.twice(), side, scale),
+        render(images_hu, draw_1, side, scale),
+        render(images_hu, draw_2, side, scale),
         image_M,
         pixel_1,
         pixel_2,
         has_partner.to(device),
+        draw_1.maps,
+        draw_2.maps,
+        (height, width),
     )

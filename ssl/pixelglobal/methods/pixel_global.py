@@ -15,18 +15,18 @@ Shape letters: N slices, S side of a view, M matched pixel pairs, K outputs of a
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from pixelglobal.config import Network, Pretrain
+from pixelglobal.config import Config, Network, Pretrain
 from pixelglobal.losses import disagreement, global_loss, local_loss, targets
 from pixelglobal.mc_dropout import can_run_in_blocks, predictive_uncertainty
+from pixelglobal.methods.method import Method, move_teacher
 from pixelglobal.networks import ProjectionHead, ResUNet, frozen_batch_norm_buffers, pixels_of
-from pixelglobal.optim import ema_keep, follow
 from pixelglobal.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
-from pixelglobal.views import ViewPair
+from pixelglobal.views import ViewPair, ViewPlan
 
 
 class Branch(nn.Module):
@@ -127,36 +127,32 @@ def teacher_uncertainty(
         return monte_carlo_uncertainty(one_pass, config.mc_passes, config.uncertainty)
 
 
-class PixelGlobal(nn.Module):
+class PixelGlobal(Method):
     """Student, teacher and their losses: `losses(pair, generator)` gives named scalars, "loss" their sum, Eq. (1)."""
 
+    student: Branch
+    teacher: Branch
     center_global: Tensor
     center_pixel: Tensor
-    _student_forward: nn.Module
+    citation = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"
 
-    def __init__(self, network: Network, config: Pretrain) -> None:
-        super().__init__()
-        self.network, self.config = network, config
-        self.student = Branch(network, config)
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.network, self.settings = config.network, config.pretrain
+        self.student = Branch(self.network, self.settings)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)  # "the initial weights" are the same
-        self.register_buffer("center_global", torch.zeros(config.global_outputs))
-        self.register_buffer("center_pixel", torch.zeros(config.pixel_outputs))
-        self.__dict__["_student_forward"] = self.student  # not a submodule: its weights are saved once
+        self.register_buffer("center_global", torch.zeros(self.settings.global_outputs))
+        self.register_buffer("center_pixel", torch.zeros(self.settings.pixel_outputs))
 
-    def distribute(self) -> None:
-        """Average the student's gradients over the workers of torch.distributed."""
-        # GO leaves the decoder without gradients, and so does a batch in which no pixel has a twin.
-        wrapped = DistributedDataParallel(self.student, find_unused_parameters=True, broadcast_buffers=False)
-        self.__dict__["_student_forward"] = wrapped
-
-    def trainable(self) -> nn.Module:
-        """What the optimiser sees."""
-        return self.student
+    def view_plan(self, stage: int) -> ViewPlan:
+        """Partners share their views, so that each is the other's x~."""
+        settings = self.settings
+        return ViewPlan(self.config.views, settings.pixel_matching, settings.pixels_per_image, partners=True)
 
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalars of one batch: "loss" carries the gradient, the others are for the log."""
         terms = self._one_direction(pair.view_1, pair.view_2, pair, pair.pixel_1_M, pair.pixel_2_M, generator)
-        if self.config.symmetric:
+        if self.settings.symmetric:
             back = self._one_direction(pair.view_2, pair.view_1, pair, pair.pixel_2_M, pair.pixel_1_M, generator)
             terms = {name: (terms[name] + back[name]) / 2 for name in terms}
         return terms
@@ -170,14 +166,14 @@ class PixelGlobal(nn.Module):
         pixel_t: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        config, n = self.config, len(view_s)
+        config, n = self.settings, len(view_s)
         own = n if config.partner == "paired" else n // 2  # images whose loss counts; the rest are only partners
         with torch.no_grad():
             z_t, y_t, features_t, y_features_t = self.teacher(view_t, pair.image_M, pixel_t)
         masks = None
         if config.student_dropout:
             masks = self.student.dropout_masks(n, self.network, view_s, generator)
-        z_s, y_s, _, _ = self._student_forward(view_s, pair.image_M, pixel_s, masks)
+        z_s, y_s, _, _ = self.run_student(view_s, pair.image_M, pixel_s, masks)
 
         target_z = targets(z_t, self.center_global, config.teacher_temperature)
         terms = {"loss_global": global_loss(target_z[:own], z_s[:own], config.student_temperature)}
@@ -200,7 +196,7 @@ class PixelGlobal(nn.Module):
 
     def _local_terms(self, ce_M: Tensor, uncertainty_M: Tensor | None, pair: ViewPair, own: int) -> dict[str, Tensor]:
         """Eqs. (4) to (6) from the disagreement of all pairs, whose two halves are each other's partners."""
-        config = self.config
+        config = self.settings
         partner_M = ce_M.view(2, -1).flip(0).reshape(-1)
         if config.detach_partner:
             partner_M = partner_M.detach()
@@ -230,12 +226,12 @@ class PixelGlobal(nn.Module):
     @torch.no_grad()
     def _move_center(self, center: Tensor, teacher_logits: Tensor) -> None:
         """DINO's centre: a running mean of raw teacher logits, over all workers, moved after it was used."""
-        if self.config.collapse_guard not in ("center", "both"):
+        if self.settings.collapse_guard not in ("center", "both"):
             return
         total = torch.cat([teacher_logits.float().sum(0), teacher_logits.new_tensor([len(teacher_logits)]).float()])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(total)
-        center.lerp_(total[:-1] / total[-1].clamp_min(1), 1 - self.config.center_momentum)
+        center.lerp_(total[:-1] / total[-1].clamp_min(1), 1 - self.settings.center_momentum)
 
     @torch.no_grad()
     def _describe(self, terms: dict[str, Tensor], head: str, target: Tensor) -> None:
@@ -244,11 +240,20 @@ class PixelGlobal(nn.Module):
         terms[f"entropy_of_targets_{head}"] = entropy(target).mean() / log_k
         terms[f"entropy_of_mean_target_{head}"] = entropy(target.mean(0)) / log_k
 
-    @torch.no_grad()
     def after_step(self, step: int, total_steps: int) -> None:
         """Eq. (2): the teacher follows the student."""
-        config = self.config
-        keep = ema_keep(step, base=config.ema_base, final=config.ema_final, total_steps=total_steps)
-        if config.ema_convention == "literal_eq2":
-            keep = 1 - keep
-        follow(self.teacher.parameters(), self.student.parameters(), keep)
+        move_teacher(self.teacher, self.student, self.settings, step, total_steps)
+
+    def exported(self) -> dict[str, nn.Module]:
+        """Encoder, decoder and heads of student and teacher."""
+        parts: dict[str, nn.Module] = {}
+        for name, branch in (("student", self.student), ("teacher", self.teacher)):
+            parts |= {f"{name}.encoder": branch.backbone.encoder, f"{name}.decoder": branch.backbone.decoder}
+            parts[f"{name}.global_head"] = branch.global_head
+            if branch.pixel_head is not None:
+                parts[f"{name}.pixel_head"] = branch.pixel_head
+        return parts
+
+    def facts(self) -> dict[str, Any]:
+        """The centre of pixel logits, which uncertainty maps need."""
+        return {"center_pixel": self.center_pixel.tolist()}
