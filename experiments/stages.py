@@ -33,7 +33,11 @@ from pixelglobal.store import Store
 # Raise a number when the code of a stage changes what it computes from the same settings.
 SCHEMA = {"pretrain": 1, "finetune": 1, "evaluate": 2}
 # Settings that only change speed or what is logged.
-WITHOUT_EFFECT = {"pretrain": {"log_every_steps", "checkpoints_to_keep"}, "finetune": set(), "evaluate": {"batch_size"}}
+WITHOUT_EFFECT = {
+    "pretrain": {"log_every_steps", "measure_every_steps", "on_collapse", "checkpoints_to_keep"},
+    "finetune": set(),
+    "evaluate": {"batch_size"},
+}
 STALE_AFTER_SECONDS = 120.0
 
 

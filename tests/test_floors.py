@@ -14,7 +14,7 @@ FLOORS = [
     {"methods.method"},
     {"methods.pixel_global", "methods.gl", "methods.pgl"},
     {"methods.dino", "methods.simclr", "methods.byol"},
-    {"prepare", "pretrain", "finetune", "predict", "evaluate"},
+    {"prepare", "watch", "pretrain", "finetune", "predict", "evaluate"},
     {"cluster.data", "cluster.train", "cluster.prepare", "doctor", "cli"},
 ]
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
@@ -29,6 +29,7 @@ NEIGHBOURS = {
     ("runs", "slices"),
     ("store", "slices"),
     ("store", "cohorts"),
+    ("pretrain", "watch"),
     ("predict", "finetune"),
     ("evaluate", "finetune"),
     ("evaluate", "predict"),

@@ -94,6 +94,27 @@ def match_rank(view_1_ND: Tensor, view_2_ND: Tensor, image_N: Tensor) -> dict[st
 
 
 @dataclass(frozen=True)
+class HeadMeasures:
+    """Measures of one head by name, scalars on the device; n vectors with k outputs were looked at."""
+
+    values: dict[str, Tensor]
+    n: int
+    k: int
+
+
+def head_measures(code_NK: Tensor, cross_entropy: Tensor, bottleneck_ND: Tensor) -> HeadMeasures:
+    """What a head's codes and its bottleneck say; cross_entropy: of student and teacher, in nats."""
+    n, k = code_NK.shape
+    values = code_measures(code_NK) | {
+        "cross_entropy_over_ln_k": cross_entropy / math.log(k),
+        "spread": feature_spread(bottleneck_ND),
+        "rank_me": rank_me(bottleneck_ND),
+        "rank_me_centered": rank_me(bottleneck_ND, centered=True),
+    }
+    return HeadMeasures(values, n, k)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the measures say, in words."""
 

@@ -132,6 +132,8 @@ class Pretrain(Section):
     precision: Precision = "bf16"
     normalization: Literal["dataset", "slice"] = "dataset"  # scope of the paper's "Z-score normalization"
     log_every_steps: int = Field(10, ge=1)
+    measure_every_steps: int = Field(100, ge=0)  # of collapse, and how well twins find each other; 0: never
+    on_collapse: Literal["stop", "warn"] = "stop"
     checkpoints_to_keep: int = Field(2, ge=1)
 
     @model_validator(mode="after")

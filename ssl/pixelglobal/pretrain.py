@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from pixelglobal.seeds import derive, generator
 from pixelglobal.slices import SliceBatch
 from pixelglobal.store import Store
 from pixelglobal.views import HuScale, ViewPair, make_view_pair, pair_partners
+from pixelglobal.watch import CollapseWatch
 
 
 def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: torch.device) -> Path:
@@ -59,6 +60,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
     log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size)
+    watch = CollapseWatch(run, settings, settings.warmup_epochs * steps_per_epoch)
 
     method.train()
     for epoch in range(first_epoch, settings.epochs):
@@ -85,6 +87,8 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
             scaler.step(optimizer)
             scaler.update()
             method.after_step(step, total_steps)
+            if watch.is_due(step):
+                log.measured(watch.look(method, pair, step, generator(config.seed, "measures", step, run.rank)))
             log.note(epoch, step, rate, terms, batch)
         log.flush()
         _report_epoch(run, epoch, method, optimizer, scaler, log.last)
@@ -157,7 +161,12 @@ class StepLog:
     last: dict[str, Any] = field(default_factory=dict)
     _pending: list[tuple[int, dict[str, Tensor], list[str]]] = field(default_factory=list)
     _meta: dict[str, Any] = field(default_factory=dict)
+    _measures: dict[str, float] = field(default_factory=dict)
     _since: float = field(default_factory=time.perf_counter)
+
+    def measured(self, measures: Mapping[str, float]) -> None:
+        """Put measures into the next line."""
+        self._measures.update(measures)
 
     def note(self, epoch: int, step: int, rate: float, terms: dict[str, Tensor], batch: SliceBatch) -> None:
         """Remember a step; every `every` steps, write the mean of the steps since the last line."""
@@ -193,7 +202,9 @@ class StepLog:
             "seconds_per_step": round(seconds, 4),
             "slices_per_second": round(self.batch_size / seconds, 2),
             **{n: round(v, 6) for n, v in zip(names, means.tolist(), strict=True)},
+            **self._measures,
         }
+        self._measures = {}
         if self.run.rank == 0:
             append_metrics(self.run.folder, self.last)
         self._pending.clear()

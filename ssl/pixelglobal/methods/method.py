@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pixelglobal.collapse import HeadMeasures
 from pixelglobal.config import Config, Pretrain
 from pixelglobal.optim import ema_keep, follow
 from pixelglobal.views import ViewPair, ViewPlan
@@ -37,6 +38,11 @@ class Method(nn.Module):
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalars of a batch: "loss" carries the gradient, the others are for the log."""
         raise NotImplementedError
+
+    def measures(self, pair: ViewPair, generator: torch.Generator) -> dict[str, HeadMeasures]:
+        """What tells whether each head still says something; none by default. Changes nothing, draws from a generator
+        of its own."""
+        return {}
 
     def after_step(self, step: int, total_steps: int) -> None:
         """What follows the optimiser's step, such as moving the teacher."""

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pixelglobal.collapse import HeadMeasures, head_measures, match_rank
 from pixelglobal.config import Config, Network, Pretrain
 from pixelglobal.losses import disagreement, global_loss, local_loss, targets
 from pixelglobal.mc_dropout import can_run_in_blocks, predictive_uncertainty
@@ -27,6 +28,8 @@ from pixelglobal.methods.method import Method, move_teacher
 from pixelglobal.networks import ProjectionHead, ResUNet, frozen_batch_norm_buffers, pixels_of
 from pixelglobal.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
 from pixelglobal.views import ViewPair, ViewPlan
+
+MEASURED_PIXELS = 1024  # of a batch, for the measures of collapse
 
 
 class Branch(nn.Module):
@@ -239,6 +242,35 @@ class PixelGlobal(Method):
         log_k = torch.log(target.new_tensor(float(target.shape[-1])))
         terms[f"entropy_of_targets_{head}"] = entropy(target).mean() / log_k
         terms[f"entropy_of_mean_target_{head}"] = entropy(target.mean(0)) / log_k
+
+    @torch.no_grad()
+    def measures(self, pair: ViewPair, generator: torch.Generator) -> dict[str, HeadMeasures]:
+        """Both heads on this batch, and how well twins find each other among `MEASURED_PIXELS` matched pixels."""
+        with frozen_batch_norm_buffers(self):
+            chosen = torch.randperm(len(pair.image_M), generator=generator)[:MEASURED_PIXELS].sort().values
+            chosen = chosen.to(pair.image_M.device)
+            image = pair.image_M[chosen]
+            z_t, y_t, _, f_t = self.teacher(pair.view_2, image, pair.pixel_2_M[chosen])
+            z_s, y_s, maps_s, f_s = self.student(pair.view_1, image, pair.pixel_1_M[chosen])
+            found = {
+                "global": self._measured(
+                    z_t, z_s, self.center_global, self.student.global_head, maps_s[-1].mean((2, 3))
+                )
+            }
+            if f_s is not None and f_t is not None and y_t is not None and y_s is not None and len(chosen) > 1:
+                head = self.student.pixel_head
+                assert head is not None
+                pixel = self._measured(y_t, y_s, self.center_pixel, head, f_s)
+                twins = match_rank(f_s, f_t, image)
+                found["pixel"] = HeadMeasures(pixel.values | twins, pixel.n, pixel.k)
+        return found
+
+    def _measured(
+        self, logits_t: Tensor, logits_s: Tensor, center: Tensor, head: ProjectionHead, inputs: Tensor
+    ) -> HeadMeasures:
+        code = targets(logits_t, center, self.settings.teacher_temperature)
+        cross_entropy = disagreement(code, logits_s, self.settings.student_temperature).mean()
+        return head_measures(code, cross_entropy, head.layers(inputs))
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Eq. (2): the teacher follows the student."""

@@ -1,0 +1,76 @@
+"""Looks at a method every so many steps: does its code still say something? If not, warns and then stops."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+
+import torch
+
+from pixelglobal.collapse import UNIFORM_NATS, Verdict, verdict
+from pixelglobal.config import Pretrain
+from pixelglobal.methods.method import Method
+from pixelglobal.runs import Run
+from pixelglobal.views import ViewPair
+
+COLLAPSED_BEFORE_STOP = 3  # measures in a row
+
+
+@dataclass
+class CollapseWatch:
+    """Measures, averaged over all workers so that they decide alike, and what was decided of them."""
+
+    run: Run
+    settings: Pretrain
+    warmup_steps: float
+    _collapsed: dict[str, int] = field(default_factory=dict)
+    _uniform: dict[str, int] = field(default_factory=dict)
+
+    def is_due(self, step: int) -> bool:
+        """Whether to look after this step."""
+        every = self.settings.measure_every_steps
+        return every > 0 and (step + 1) % every == 0
+
+    def look(self, method: Method, pair: ViewPair, step: int, chance: torch.Generator) -> dict[str, float]:
+        """The measures of every head, named `information_pixel` and so on.
+
+        After the warm-up a collapsed head is warned of, and raises RuntimeError when it stays collapsed and
+        `pretrain.on_collapse` is "stop".
+        """
+        heads = method.measures(pair, chance)
+        if not heads:
+            return {}
+        names = [(head, name) for head, found in heads.items() for name in found.values]
+        values = torch.stack([heads[head].values[name].float() for head, name in names])
+        if self.run.world_size > 1:
+            torch.distributed.all_reduce(values)
+            values /= self.run.world_size
+        told = dict(zip(names, values.tolist(), strict=True))
+        if step >= self.warmup_steps:
+            for head, found in heads.items():
+                own = {name: told[head, name] for name in found.values}
+                self._judge(head, own, found.n, found.k, step)
+        return {f"{name}_{head}": round(value, 5) for (head, name), value in told.items()}
+
+    def _judge(self, head: str, values: dict[str, float], n: int, k: int, step: int) -> None:
+        uniform = abs(1 - values["cross_entropy_over_ln_k"]) < UNIFORM_NATS / torch.log(torch.tensor(float(k))).item()
+        self._uniform[head] = self._uniform.get(head, 0) + 1 if uniform else 0
+        found = verdict(values, n=n, k=k, uniform_in_a_row=self._uniform[head])
+        self._collapsed[head] = self._collapsed.get(head, 0) + 1 if found.state == "collapsed" else 0
+        if found.state != "healthy" and self.run.rank == 0:
+            warnings.warn(f"step {step}: the {head} head: {found.reason}", stacklevel=2)
+        if self._collapsed[head] >= COLLAPSED_BEFORE_STOP and self.settings.on_collapse == "stop":
+            raise RuntimeError(advice(head, found, step, self.settings))
+
+
+def advice(head: str, found: Verdict, step: int, settings: Pretrain) -> str:
+    """What is told to the user of a stopped run."""
+    ways = ["lower pretrain.learning_rate", "raise pretrain.ema_base"]
+    if head == "pixel" and settings.stabilizer in ("abs_pixel", "abs_image"):
+        ways.insert(0, f"use pretrain.stabilizer=hinge ({settings.stabilizer} is zero for any constant output)")
+    if settings.collapse_guard == "none":
+        ways.insert(0, "use pretrain.collapse_guard=center")
+    return (
+        f"the {head} head has collapsed by step {step}: {found.reason}. The last checkpoint is kept. To mend it, "
+        f"{', or '.join(ways)}; to go on all the same, give pretrain.on_collapse=warn"
+    )
