@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from experiments.grid import Cell
-from pixelglobal.config import VARIANTS, Config, from_dict, variant, with_settings
+from pixelglobal.config import Config, from_dict, variant, with_settings
+from pixelglobal.presets import VARIANTS
 from pixelglobal.sections import METHOD_SECTIONS
 
 NAME = "comparison"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
 
 from experiments.grid import start_ray
+from experiments.margins import compare_with_margin
 from experiments.own_predictions import (
     pairs_of,
     read_rows,
@@ -109,6 +112,9 @@ def significance(
     gain: Annotated[
         float | None, typer.Option(help="also say how many patients would show this gain, in DSC points")
     ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="also test whether the reference is worse by less than this, in DSC points")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tables as Markdown, LaTeX, CSV and HTML")] = None,
     n_resamples: int = 10_000,
     seed: int = 0,
@@ -131,16 +137,29 @@ def significance(
     )
     for one in tables:
         console.print(for_terminal(one, console.width))
-    if gain is not None:
-        for method in dict.fromkeys(table["method"]):
-            if method != reference:
-                differences = paired_means(table, reference, method)
-                needed = required_patients(differences, gain=gain)
-                console.print(
-                    f"{reference} against {method}: {needed} test patients show a gain of {gain:g} DSC points with "
-                    f"80 % power, if they spread as these {len(differences)}",
-                    highlight=False,
-                )
+    for method in dict.fromkeys(table["method"]):
+        if method != reference and (gain is not None or margin is not None):
+            for line in _more(reference, method, paired_means(table, reference, method), gain, margin):
+                console.print(line, highlight=False)
     if out is not None:
         write_tables(tables, out)
         console.print(f"Tables: {out.resolve()}", soft_wrap=True, highlight=False)
+
+
+def _more(
+    reference: str, method: str, differences: np.ndarray, gain: float | None, margin: float | None
+) -> Iterator[str]:
+    """Sentences on what a table does not answer; differences: reference minus method of each patient."""
+    n = len(differences)
+    if margin is not None:
+        e = compare_with_margin(differences, np.zeros(n), np.arange(n), margin=margin)
+        yield (
+            f"{reference} against {method}: {e.difference:+.2f} DSC points (90 % interval {e.low:.2f} to {e.high:.2f}, "
+            f"{n} patients); not worse by {margin:g} or more: p = {e.p_not_worse:.4f}; nor better, so equivalent: "
+            f"p = {e.p_equivalent:.4f}"
+        )
+    if gain is not None:
+        yield (
+            f"{reference} against {method}: {required_patients(differences, gain=gain)} test patients show a gain of "
+            f"{gain:g} DSC points with 80 % power, if they spread as these {n}"
+        )

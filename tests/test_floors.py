@@ -8,9 +8,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "ssl" / "pixelglobal"
 FLOORS = [
-    {"sections", "config", "seeds", "geometry", "alignment", "losses", "contrastive"}
-    | {"uncertainty", "metrics", "optim"},
-    {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints"},
+    {"sections", "presets", "config", "seeds", "geometry", "alignment", "losses", "contrastive"}
+    | {"uncertainty", "collapse", "metrics", "optim"},
+    {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints", "mc_dropout"},
     {"methods.method"},
     {"methods.pixel_global", "methods.gl", "methods.pgl"},
     {"methods.dino", "methods.simclr", "methods.byol"},
@@ -21,7 +21,10 @@ FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in mod
 # The few steps on one floor, from a room to the one it furnishes.
 NEIGHBOURS = {
     ("config", "sections"),
+    ("config", "presets"),
     ("optim", "config"),
+    ("mc_dropout", "networks"),
+    ("collapse", "uncertainty"),
     ("alignment", "geometry"),
     ("runs", "slices"),
     ("store", "slices"),

@@ -62,11 +62,12 @@ def test_from_two_folders_to_a_significance_table(folders, monkeypatch, capsys):
     assert score(monkeypatch, folders, "b") == 0
     assert "B: mean DSC" in capsys.readouterr().out
     files = [folders / "out" / method / "rows.parquet" for method in "ab"]
-    words = ["significance", "--rows", files[0], "--rows", files[1], "--reference", "a", "--gain", "2"]
+    words = ["significance", "--rows", files[0], "--rows", files[1], "--reference", "a", "--gain", "2", "--margin", "1"]
     assert run(monkeypatch, *words, "--out", folders / "tables") == 0
     printed = capsys.readouterr().out
     assert "p, slices" in printed
-    assert "a against b" in printed
+    assert "test patients show a gain of 2 DSC points" in " ".join(printed.split())
+    assert "not worse by 1 or more: p = 0.0" in " ".join(printed.split())
     names = {p.name for p in (folders / "tables").iterdir()}
     assert names == {f"table_1.{end}" for end in ("md", "tex", "csv", "html", "comparisons.csv")}
     table = pd.read_csv(folders / "tables" / "table_1.comparisons.csv").set_index(["structure", "asked_unit"])

@@ -90,6 +90,17 @@ def test_a_header_that_gives_voxels_no_place(tmp_path, row):
         read(path)
 
 
+def test_a_header_without_an_orientation(tmp_path):
+    image = nib.Nifti1Image(np.zeros(SHAPE_XYZ, np.int16), None)
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    nib.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: its header says neither by sform nor"):
+        read(tmp_path / "a.nii.gz")
+    image.header["qform_code"] = 1
+    nib.save(image, tmp_path / "b.nii.gz")
+    assert read(tmp_path / "b.nii.gz").image_hu.shape == SHAPE_XYZ[::-1]
+
+
 def test_a_scan_without_voxels(tmp_path):
     with pytest.raises(ValueError, match=r"has shape \(3, 3, 0\) and so no voxels"):
         read(save(tmp_path / "e.nii.gz", np.zeros((3, 3, 0), np.int16)))

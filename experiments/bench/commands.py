@@ -38,6 +38,23 @@ def statistics(
         figure.write_text(drawn(found), encoding="utf-8")
 
 
+@app.command()
+def step(
+    json: Json = None,
+    rounds: int = 7,
+    encoder: str = "resnet50",
+    crop_size: int = 224,
+    batch_size: int = 8,
+    mc_passes: int = 20,
+    precision: str = "fp32",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all, if not given")] = None,
+) -> None:
+    """One pre-training step: GO, GP, GPC, full, full written naively, and lightly's DINO."""
+    from experiments.bench.step import Size, bench_step
+
+    _finish(bench_step(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads), json)
+
+
 def _finish(found: Findings, json: Path | None) -> None:
     found.show(Console())
     if json is not None:

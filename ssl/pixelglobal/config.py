@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from pixelglobal.presets import PRESETS, VARIANTS
 from pixelglobal.sections import METHOD_SECTIONS, Byol, Gl, Pgl, Section, SimClr
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -110,6 +111,8 @@ class Pretrain(Section):
     pixel_outputs: int = Field(64, ge=2)
     head_hidden: int = Field(256, ge=8)
     head_bottleneck: int = Field(128, ge=4)
+    pixel_head_hidden: int = Field(128, ge=8)
+    pixel_head_bottleneck: int = Field(64, ge=4)
     student_temperature: float = Field(0.1, gt=0)  # DINO
     teacher_temperature: float = Field(0.04, gt=0)  # DINO
     collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
@@ -224,50 +227,6 @@ class Config(Section):
         """The sections that the chosen method alone reads."""
         section = METHOD_SECTIONS.get(self.pretrain.method, "own")
         return () if section is None else (section,)
-
-
-# The paper's ablation (Figure 4), each one value away from its neighbour. `full` keeps the stabiliser of the config.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "go": {"pixel_matching": False, "stabilizer": "off", "uncertainty_weighting": False},
-    "gp": {"pixel_matching": True, "stabilizer": "off", "uncertainty_weighting": False},
-    "gpc": {"pixel_matching": True, "uncertainty_weighting": False},
-    "full": {"pixel_matching": True, "uncertainty_weighting": True},
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # Every number of the paper, Eqs. (5) and (6) as printed.
-    "paper": {
-        "pretrain": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum"},
-    },
-    # An hour on a laptop's CPU.
-    "small": {
-        "prepare": {"image_size": 96},
-        "views": {"crop_size": 64},
-        "network": {"encoder": "resnet18", "decoder_widths": [128, 64, 32, 32, 32]},
-        "pretrain": {
-            "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 16,
-            "epochs": 10, "steps_per_epoch": 80, "warmup_epochs": 1, "mc_passes": 8, "global_outputs": 256,
-            "pixels_per_image": 1024, "precision": "fp32",
-        },
-        "gl": {"hidden": 256}, "pgl": {"hidden": 512, "outputs": 128}, "byol": {"hidden": 512, "outputs": 128},
-        "simclr": {"hidden": 256},
-        "finetune": {"epochs": 20, "steps_per_epoch": 40, "patience_epochs": 10, "precision": "fp32"},
-    },
-    # Seconds: for tests, CI and the demo.
-    "smoke": {
-        "prepare": {"image_size": 64},
-        "views": {"crop_size": 32},
-        "network": {"encoder": "resnet10t", "decoder_widths": [48, 32, 24, 16, 16]},
-        "pretrain": {
-            "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 8,
-            "epochs": 2, "steps_per_epoch": 20, "warmup_epochs": 0.5, "mc_passes": 4, "global_outputs": 64,
-            "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32, "pixels_per_image": 256, "precision": "fp32",
-        },
-        "gl": {"hidden": 64, "outputs": 32}, "pgl": {"hidden": 64, "outputs": 32, "stride": 8},
-        "byol": {"hidden": 64, "outputs": 32}, "simclr": {"hidden": 64, "outputs": 32},
-        "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6, "precision": "fp32"},
-    },
-}  # fmt: skip
 
 
 def resolve(preset: str = "paper", overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:

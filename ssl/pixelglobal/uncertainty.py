@@ -24,18 +24,20 @@ def monte_carlo_uncertainty(one_pass: Callable[[], Tensor], passes: int, kind: s
     "expected", mean entropy of the predictions; "mutual_information", their difference, which is what the passes
     disagree about. Divided by ln K. Only running means are kept, never all passes. No gradient.
     """
+    kinds = ("predictive", "expected", "mutual_information")
+    if kind not in kinds:
+        raise ValueError(f"uncertainty={kind!r}: expected one of {', '.join(kinds)}")
     with torch.no_grad():
         mean_probability = one_pass().float()
         mean_entropy = entropy(mean_probability)
         for done in range(1, passes):
             probability = one_pass().float()
             mean_probability += (probability - mean_probability) / (done + 1)
-            mean_entropy += (entropy(probability) - mean_entropy) / (done + 1)
-        of_mean = entropy(mean_probability)
-        kinds = {"predictive": of_mean, "expected": mean_entropy, "mutual_information": of_mean - mean_entropy}
-        if kind not in kinds:
-            raise ValueError(f"uncertainty={kind!r}: expected one of {', '.join(kinds)}")
-        return (kinds[kind] / math.log(mean_probability.shape[-1])).clamp(0, 1)
+            if kind != "predictive":
+                mean_entropy += (entropy(probability) - mean_entropy) / (done + 1)
+        of_mean = mean_entropy if kind == "expected" else entropy(mean_probability)
+        nats = of_mean - mean_entropy if kind == "mutual_information" else of_mean
+        return (nats / math.log(mean_probability.shape[-1])).clamp(0, 1)
 
 
 def channel_mask(n_images: int, channels: int, probability: float, like: Tensor, generator: torch.Generator) -> Tensor:

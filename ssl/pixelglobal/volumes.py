@@ -84,6 +84,11 @@ def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 f"{path}: has shape {shape}; expected one 3-D scan. Split a 4-D file into its scans "
                 "(one file and one case each) and keep the phase you want"
             )
+        if not (int(source.header["sform_code"]) or int(source.header["qform_code"])):
+            raise _Unusable(
+                f"{path}: its header says neither by sform nor by qform which side is left (both codes are 0); "
+                "expected one of them. Convert the scan from its source again; left and right cannot be guessed"
+            )
         _require_a_place_for_every_voxel(path, shape, source.affine)
         canonical = nib.as_closest_canonical(source)
         voxels = np.asarray(canonical.dataobj, dtype=np.float32)

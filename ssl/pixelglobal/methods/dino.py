@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pixelglobal.config import VARIANTS, Config, with_settings
+from pixelglobal.config import Config, with_settings
 from pixelglobal.losses import global_loss, targets
 from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.presets import VARIANTS
 from pixelglobal.views import ViewPair, ViewPlan
 
 

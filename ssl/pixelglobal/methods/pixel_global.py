@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pixelglobal.config import Config, Network, Pretrain
 from pixelglobal.losses import disagreement, global_loss, local_loss, targets
+from pixelglobal.mc_dropout import can_run_in_blocks, predictive_uncertainty
 from pixelglobal.methods.method import Method, move_teacher
 from pixelglobal.networks import ProjectionHead, ResUNet, frozen_batch_norm_buffers, pixels_of
 from pixelglobal.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
@@ -35,20 +36,25 @@ class Branch(nn.Module):
         super().__init__()
         backbone = ResUNet(network)
         bn_logits = config.collapse_guard in ("bn_logits", "both")
-        sizes: dict[str, Any] = {
-            "hidden": config.head_hidden,
-            "bottleneck": config.head_bottleneck,
-            "bn_logits": bn_logits,
-        }
         self.backbone = backbone
         self.global_head = ProjectionHead(
-            backbone.vector_channels, outputs=config.global_outputs, hidden_layers=2, **sizes
+            backbone.vector_channels,
+            hidden=config.head_hidden,
+            bottleneck=config.head_bottleneck,
+            outputs=config.global_outputs,
+            hidden_layers=2,
+            bn_logits=bn_logits,
         )
-        self.pixel_head = (
-            ProjectionHead(backbone.pixel_channels, outputs=config.pixel_outputs, hidden_layers=1, **sizes)
-            if config.pixel_matching
-            else None
-        )
+        self.pixel_head: ProjectionHead | None = None
+        if config.pixel_matching:
+            self.pixel_head = ProjectionHead(
+                backbone.pixel_channels,
+                hidden=config.pixel_head_hidden,
+                bottleneck=config.pixel_head_bottleneck,
+                outputs=config.pixel_outputs,
+                hidden_layers=1,
+                bn_logits=bn_logits,
+            )
 
     def forward(
         self, view: Tensor, image_M: Tensor, pixel_M: Tensor, masks: dict[str, Tensor] | None = None
@@ -102,11 +108,18 @@ def teacher_uncertainty(
 ) -> Tensor:
     """U [M] of the teacher's pixels; what lies before the first dropout site is not run again.
 
-    features and y_M are the encoder's maps and the pixel features of a pass without dropout.
+    features and y_M are the encoder's maps and the pixel features of a pass without dropout; image_M ascends.
     """
+    n = len(features[-1])
+    head = teacher.pixel_head
+    in_blocks = network.dropout_sites == ("decoder_out",) and config.uncertainty == "predictive"
+    if in_blocks and head is not None and can_run_in_blocks(head):
+        draws = [teacher.dropout_masks(n, network, features[-1], generator) for _ in range(config.mc_passes)]
+        masks_PBC = torch.stack([masks["decoder_out"] for masks in draws])
+        return predictive_uncertainty(head, y_M, image_M, masks_PBC, center, config.teacher_temperature)
 
     def one_pass() -> Tensor:
-        masks = teacher.dropout_masks(len(features[-1]), network, features[-1], generator)
+        masks = teacher.dropout_masks(n, network, features[-1], generator)
         y = teacher.decode_pixels(features, image_M, pixel_M, masks) if "bottleneck" in masks else y_M
         return targets(teacher.project_pixels(y, image_M, masks), center, config.teacher_temperature)
 

@@ -1,0 +1,194 @@
+"""One pre-training step: GO, GP, GPC and full, full as the paper writes it, and lightly's DINO; time, FLOPs, memory."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments.bench.timing import Findings, interleaved
+from pixelglobal import config as settings
+from pixelglobal.methods import pixel_global
+from pixelglobal.optim import pretraining_optimizer
+from pixelglobal.runs import autocast, default_device, place
+from pixelglobal.uncertainty import monte_carlo_uncertainty
+from pixelglobal.views import HuScale, ViewPair, make_view_pair
+
+VARIANTS = ("go", "gp", "gpc", "full", "naive", "lightly_dino")
+Step = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is trained on what."""
+
+    encoder: str = "resnet50"
+    crop_size: int = 224
+    batch_size: int = 8
+    mc_passes: int = 20
+    precision: str = "fp32"
+
+
+def bench_step(size: Size, rounds: int = 7, threads: int | None = None) -> Findings:
+    """Medians of interleaved steps with backward, optimiser and EMA; views are made beforehand."""
+    if threads:
+        torch.set_num_threads(threads)
+    device = default_device()
+    found = Findings(
+        f"one step, {size.encoder}, {size.crop_size} x {size.crop_size}, batch {size.batch_size}, "
+        f"{size.mc_passes} passes, {size.precision}",
+        facts={"device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "rounds": rounds},
+    )
+    steps = {name: step for name in VARIANTS if (step := make_step(name, size, device)) is not None}
+    seconds = interleaved(steps, rounds)
+    for name, step in steps.items():
+        with FlopCounterMode(display=False) as counter:
+            step()
+        row = {"step": name, "seconds": seconds[name], "GFLOPs": counter.get_total_flops() / 1e9}
+        found.rows.append(row | {"peak memory (MiB)": peak_memory_mib(step)})
+    rows = {row["step"]: row for row in found.rows}
+    for name, column in (("time", "seconds"), ("flops", "GFLOPs"), ("memory", "peak memory (MiB)")):
+        found.ratios[f"full_over_gp_{name}"] = rows["full"][column] / rows["gp"][column]
+    found.ratios["naive_over_full_time"] = rows["naive"]["seconds"] / rows["full"]["seconds"]
+    if "lightly_dino" in rows:
+        found.ratios["go_over_lightly_dino_time"] = rows["lightly_dino"]["seconds"] / rows["go"]["seconds"]
+    return found
+
+
+def make_step(name: str, size: Size, device: torch.device) -> Step | None:
+    """A function that trains one step; None for a peer that is not installed."""
+    if name == "lightly_dino":
+        return _lightly_step(size, device)
+    pretrain: dict[str, Any] = {"mc_passes": size.mc_passes, "batch_size": size.batch_size, "precision": size.precision}
+    if name == "naive":
+        pretrain["partner"] = "independent"
+    config = settings.resolve(
+        "paper",
+        {"network": {"encoder": size.encoder}, "views": {"crop_size": size.crop_size}, "pretrain": pretrain},
+    )
+    config = settings.variant(config, "full" if name == "naive" else name)
+    torch.manual_seed(0)
+    method = place(pixel_global.PixelGlobal(config), device)
+    assert isinstance(method, pixel_global.PixelGlobal)
+    method.train()
+    optimizer = pretraining_optimizer(method.trainable(), config.pretrain)
+    pair, chance = _pair(config, size, device), torch.Generator().manual_seed(0)
+
+    def step() -> Tensor:
+        with autocast(device, config.pretrain.precision):
+            loss = method.losses(pair, chance)["loss"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        method.after_step(0, 100)
+        return loss.detach()
+
+    def naive_step() -> Tensor:
+        ours, pixel_global.teacher_uncertainty = pixel_global.teacher_uncertainty, _whole_passes(pair)
+        try:
+            return step()
+        finally:
+            pixel_global.teacher_uncertainty = ours
+
+    return naive_step if name == "naive" else step
+
+
+def _pair(config: settings.Config, size: Size, device: torch.device) -> ViewPair:
+    """Views of random slices; an independent partner is a second slice under the same draw."""
+    chance = torch.Generator().manual_seed(0)
+    side = round(size.crop_size * 384 / 224 / 32) * 32  # as large beside the crop as in the paper
+    n = size.batch_size * (2 if config.pretrain.partner == "independent" else 1)
+    images = torch.randint(-1000, 300, (n, side, side), dtype=torch.int16, generator=chance).to(device)
+    return make_view_pair(
+        images,
+        torch.ones(n, dtype=torch.bool),
+        config.views,
+        HuScale(-1024.0, 325.0, -400.0, 400.0, "dataset"),
+        match=config.pretrain.pixel_matching,
+        pixels_per_image=0,
+        generator=chance,
+    )
+
+
+def _whole_passes(pair: ViewPair) -> Any:
+    """The uncertainty from passes of the whole teacher, as it would be written down first."""
+
+    def uncertainty(teacher: Any, center: Tensor, _features: Any, _y_M: Tensor, image_M: Tensor, pixel_M: Tensor,
+                    network: Any, config: Any, generator: torch.Generator) -> Tensor:  # fmt: skip
+        def one_pass() -> Tensor:
+            masks = teacher.dropout_masks(len(pair.view_2), network, pair.view_2, generator)
+            logits = teacher(pair.view_2, image_M, pixel_M, masks)[1]
+            return pixel_global.targets(logits, center, config.teacher_temperature)
+
+        with torch.no_grad(), pixel_global.frozen_batch_norm_buffers(teacher):
+            return monte_carlo_uncertainty(one_pass, config.mc_passes, config.uncertainty)
+
+    return uncertainty
+
+
+def _lightly_step(size: Size, device: torch.device) -> Step | None:
+    """DINO by lightly on the same encoder, batch and two views; it runs both views through both networks."""
+    try:
+        import timm
+        from lightly.loss import DINOLoss
+        from lightly.models.modules import DINOProjectionHead
+        from lightly.models.utils import update_momentum
+    except ImportError:
+        return None
+    encoder = functools.partial(timm.create_model, size.encoder, in_chans=1, num_classes=0)
+
+    def build() -> nn.Module:
+        network = nn.Sequential(encoder(), DINOProjectionHead(encoder().num_features, 256, 128, 1024))
+        return place(network, device)
+
+    torch.manual_seed(0)
+    student, teacher = build(), build()
+    teacher.load_state_dict(student.state_dict())
+    teacher.requires_grad_(False)
+    loss_of = DINOLoss(output_dim=1024).to(device)
+    config = settings.resolve("paper")
+    optimizer = pretraining_optimizer(student, config.pretrain)
+    views = torch.randn(2, size.batch_size, 1, size.crop_size, size.crop_size, device=device)
+
+    def step() -> Tensor:
+        with autocast(device, size.precision):
+            with torch.no_grad():
+                targets = [teacher(view) for view in views]
+            loss = loss_of(targets, [student(view) for view in views], epoch=0)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        update_momentum(student, teacher, 0.996)
+        return loss.detach()
+
+    return step
+
+
+def peak_memory_mib(step: Step) -> float:
+    """Memory of one step beyond what lies there before it: CUDA's own count, or the CPU allocator's events."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = [e for e in json.loads(trace.read_text())["traceEvents"] if e.get("name") == "[memory]"]
+    events.sort(key=lambda e: e["ts"])
+    now = peak = 0
+    for event in events:
+        now += event["args"]["Bytes"]
+        peak = max(peak, now)
+    return peak / 2**20
