@@ -11,6 +11,8 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from experiments import comparison
+from experiments.bench.methods import bench_methods
+from experiments.bench.step import Size
 from experiments.stages import pretrain_stage
 from pixelglobal import config as settings
 from pixelglobal.checkpoints import load_training_state, read_model
@@ -315,6 +317,16 @@ def test_training_raises_the_price_of_a_false_pair(tiny, store, tmp_path, name, 
     load_training_state(run.latest_checkpoint(), {"method": method}, optimizer)
     after = price_of_a_false_pair(method, config, store)
     assert all(b > 1 and b > a for a, b in zip(before, after, strict=True)), (before, after)
+
+
+@pytest.mark.slow
+def test_the_bench_has_a_row_for_every_method_and_stage():
+    found = bench_methods(Size("resnet10t", 32, 4, 2), rounds=1)
+    assert [row["method"] for row in found.rows if not row["method"].startswith("gl")] == [
+        name for name in NAMES if name != "gl"
+    ]
+    assert sum(row["method"].startswith("gl, stage") for row in found.rows) == 2
+    assert all(value > 0 for row in found.rows for key, value in row.items() if key != "method")
 
 
 def _worker(rank, port, store_root, values, folder):
