@@ -72,7 +72,8 @@ def overlays_of(chains: Sequence[Chain], store: Store, count: int = 3) -> list[O
 def uncertainty_of(chains: Sequence[Chain], store: Store, count: int = 4) -> list[UncertaintyPicture]:
     """Teacher uncertainty of the middle slices of a few test cases, from the first run that has a pixel head."""
     for chain in finished(chains):
-        if chain.pretrain is None or not chain.cell.config.pretrain.pixel_matching:
+        settings = chain.cell.config.pretrain
+        if chain.pretrain is None or settings.method != "pixel_global" or not settings.pixel_matching:
             continue
         pictures = []
         for case in store.splits.test[:count]:

@@ -96,14 +96,15 @@ def _pictures(chains: Sequence[Chain], store: Store, rows: pd.DataFrame, methods
     ]
     if pretraining := curves_of(chains, "pretrain"):
         names = {
-            "loss_global": "global loss, Eq. 3",
+            "loss": "loss, each method's own",
+            "loss_global": "global loss",
             "loss_pixel": "local loss, Eq. 6",
             "cross_entropy_pixel": "pixel cross-entropy",
             "uncertainty": "mean uncertainty U",
         }
         caption = (
-            "Pre-training, one line for each run. The local loss can fall while the network collapses; the pixel "
-            "cross-entropy would then rise."
+            "Pre-training, one line for each run; the losses of different methods cannot be compared. Our local loss "
+            "can fall while the network collapses; the pixel cross-entropy would then rise."
         )
         pictures.append(
             Picture("pretraining", "Pre-training", caption, draw_curves(pretraining, names, "Pre-training"))

@@ -1,11 +1,14 @@
 """What must hold on a CUDA device: the same draws, twins and losses as on the CPU, and training in mixed precision."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pixelglobal import config as settings
 from pixelglobal.finetune import finetune
 from pixelglobal.geometry import twin_table
+from pixelglobal.methods import method_class
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.networks import seeded
 from pixelglobal.predict import uncertainty_maps
@@ -41,6 +44,27 @@ def test_a_step_gives_the_same_losses_on_both_devices(tiny):
         terms.append({k: v.item() for k, v in method.losses(pair, generator(2)).items()})
     for name in ("loss_global", "cross_entropy_pixel", "uncertainty"):
         assert terms[0][name] == pytest.approx(terms[1][name], rel=2e-3), name
+
+
+@pytest.mark.parametrize("name", ["gl", "pgl", "byol", "simclr", "dino"])
+def test_every_method_gives_the_same_losses_on_both_devices_and_trains(tiny, store, tmp_path, name):
+    config = settings.with_settings(tiny, pretrain={"method": name, "precision": "bf16"})
+    images = torch.randint(-1000, 300, (4, 32, 32), generator=generator(0), dtype=torch.int16)
+    kind, terms = method_class(name), []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        method = seeded(lambda: kind(config), 0).to(device).train()
+        for stage in range(method.stages):
+            plan = vars(method.view_plan(stage))
+            pair = make_view_pair(
+                images.to(device), torch.ones(4, dtype=torch.bool), scale=SCALE, generator=generator(1), **plan
+            )
+            where = {"volume_N": torch.arange(4, device=device), "depth_N": torch.arange(4, device=device) / 4}
+            terms.append(method.losses(replace(pair, stage=stage, **where), generator(2))["loss"].item())
+    half = len(terms) // 2
+    assert terms[:half] == pytest.approx(terms[half:], rel=5e-3)
+    stream = LocalStream(store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=0)
+    pretrain(config, store, stream, LocalRun(tmp_path), torch.device("cuda"))
+    assert all(line["loss"] == line["loss"] for line in read_metrics(tmp_path))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])

@@ -1,11 +1,18 @@
 """Every method behind one door: it trains, resumes, exports what fine-tuning reads, and leaves its teacher alone."""
 
+import os
+import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
 
 from experiments import comparison
+from experiments.bench.methods import bench_methods
+from experiments.bench.step import Size
 from experiments.stages import pretrain_stage
 from pixelglobal import config as settings
 from pixelglobal.checkpoints import load_training_state, read_model
@@ -19,7 +26,7 @@ from pixelglobal.pretrain import hu_scale, pretrain, stage_of, views_of
 from pixelglobal.runs import LocalRun, read_metrics
 from pixelglobal.sections import METHOD_SECTIONS
 from pixelglobal.seeds import generator
-from pixelglobal.store import LocalStream
+from pixelglobal.store import LocalStream, Store
 from pixelglobal.views import HuScale, make_view_pair
 
 CPU = torch.device("cpu")
@@ -310,3 +317,40 @@ def test_training_raises_the_price_of_a_false_pair(tiny, store, tmp_path, name, 
     load_training_state(run.latest_checkpoint(), {"method": method}, optimizer)
     after = price_of_a_false_pair(method, config, store)
     assert all(b > 1 and b > a for a, b in zip(before, after, strict=True)), (before, after)
+
+
+@pytest.mark.slow
+def test_the_bench_has_a_row_for_every_method_and_stage():
+    found = bench_methods(Size("resnet10t", 32, 4, 2), rounds=1)
+    assert [row["method"] for row in found.rows if not row["method"].startswith("gl")] == [
+        name for name in NAMES if name != "gl"
+    ]
+    assert sum(row["method"].startswith("gl, stage") for row in found.rows) == 2
+    assert all(value > 0 for row in found.rows for key, value in row.items() if key != "method")
+
+
+def _worker(rank, port, store_root, values, folder):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    config, store = settings.from_dict(values), Store.open(store_root)
+    run = LocalRun(Path(folder) / str(rank))
+    run.rank, run.world_size = rank, 2
+    stream = LocalStream(store, store.splits.pretrain, batch_size=4, seed=rank)  # each worker slices of its own
+    pretrain(config, store, stream, run, CPU)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_over_two_workers_gl_s_encoder_stays_frozen_in_its_second_stage(tiny, store, tmp_path):
+    """Gradients that no worker has must stay None, or weight decay and momentum would move what is frozen."""
+    config = settings.with_settings(of(tiny, "gl"), pretrain={"weight_decay": 0.1})
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_worker, (port, str(store.root), config.model_dump(mode="json"), str(tmp_path)), nprocs=2)
+    first, second = (load_file(tmp_path / f"0/checkpoints/epoch_000{i}/state.safetensors") for i in (0, 1))
+    weights = [k for k in first if "encoder" in k and k.startswith("method/") and k.endswith(("weight", "bias"))]
+    assert all(torch.equal(first[k], second[k]) for k in weights)
+    trained_blocks = [k for k in first if k.startswith("method/student.backbone.decoder.blocks.0") and "weight" in k]
+    assert any(not torch.equal(first[k], second[k]) for k in trained_blocks)

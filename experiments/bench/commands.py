@@ -55,6 +55,24 @@ def step(
     _finish(bench_step(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads), json)
 
 
+@app.command()
+def methods(
+    json: Json = None,
+    rounds: int = 7,
+    encoder: str = "resnet50",
+    crop_size: int = 224,
+    batch_size: int = 8,
+    mc_passes: int = 20,
+    precision: str = "fp32",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all, if not given")] = None,
+) -> None:
+    """A step of every method on the same slices: parameters, FLOPs, memory, slices a second."""
+    from experiments.bench.methods import bench_methods
+    from experiments.bench.step import Size
+
+    _finish(bench_methods(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads), json)
+
+
 def _finish(found: Findings, json: Path | None) -> None:
     found.show(Console())
     if json is not None:

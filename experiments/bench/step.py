@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.bench.timing import Findings, interleaved
 from pixelglobal import config as settings
 from pixelglobal.methods import pixel_global
+from pixelglobal.methods.method import Method
 from pixelglobal.optim import pretraining_optimizer
 from pixelglobal.runs import autocast, default_device, place
 from pixelglobal.uncertainty import monte_carlo_uncertainty
@@ -79,18 +80,8 @@ def make_step(name: str, size: Size, device: torch.device) -> Step | None:
     torch.manual_seed(0)
     method = place(pixel_global.PixelGlobal(config), device)
     assert isinstance(method, pixel_global.PixelGlobal)
-    method.train()
-    optimizer = pretraining_optimizer(method.trainable(), config.pretrain)
-    pair, chance = _pair(config, size, device), torch.Generator().manual_seed(0)
-
-    def step() -> Tensor:
-        with autocast(device, config.pretrain.precision):
-            loss = method.losses(pair, chance)["loss"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        method.after_step(0, 100)
-        return loss.detach()
+    pair = _pair(config, size, device)
+    step = training_step(method, pair, device)
 
     def naive_step() -> Tensor:
         ours, pixel_global.teacher_uncertainty = pixel_global.teacher_uncertainty, _whole_passes(pair)
@@ -100,6 +91,23 @@ def make_step(name: str, size: Size, device: torch.device) -> Step | None:
             pixel_global.teacher_uncertainty = ours
 
     return naive_step if name == "naive" else step
+
+
+def training_step(method: Method, pair: ViewPair, device: torch.device) -> Step:
+    """A function that trains a method on one batch of views: forward, backward, optimiser, teacher."""
+    chance, pretrain = torch.Generator().manual_seed(0), method.config.pretrain
+    optimizer = pretraining_optimizer(method.train().trainable(), pretrain)
+
+    def step() -> Tensor:
+        with autocast(device, pretrain.precision):
+            loss = method.losses(pair, chance)["loss"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        method.after_step(0, 100)
+        return loss.detach()
+
+    return step
 
 
 def _pair(config: settings.Config, size: Size, device: torch.device) -> ViewPair:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from pixelglobal.geometry import pixel_centers, to_source, to_view
+from pixelglobal.geometry import pixel_centers, to_view
 
 SAMPLES = 2  # reads of a cell along each axis, their mean is its value
 
@@ -23,12 +23,16 @@ def common_rectangle(maps_1: Tensor, maps_2: Tensor, side: int, height: int, wid
 
     Without rotation it is exactly what both views show. Where they share nothing, x1 <= x0 or y1 <= y0.
     """
-    corners = maps_1.new_tensor([[0, 0], [side, 0], [0, side], [side, side]])
-    inside = maps_1.new_tensor([width, height])
-    ends = [to_source(maps, corners) for maps in (maps_1, maps_2)]
-    low = torch.maximum(ends[0].amin(1), ends[1].amin(1)).clamp_min(0)
-    high = torch.minimum(torch.minimum(ends[0].amax(1), ends[1].amax(1)), inside)
-    return torch.cat([low, high], -1)
+    (low_1, high_1), (low_2, high_2) = _reach(maps_1, side), _reach(maps_2, side)
+    low, high = torch.maximum(low_1, low_2), torch.minimum(high_1, high_2)
+    x1, y1 = high[:, 0].clamp_max(width), high[:, 1].clamp_max(height)
+    return torch.cat([low.clamp_min(0), torch.stack([x1, y1], -1)], -1)
+
+
+def _reach(maps: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The least and the greatest source coordinates [N, 2] of a view's corners."""
+    edges = maps[:, :, :2] * side  # columns: along the rows and the columns of the view
+    return maps[:, :, 2] + edges.clamp_max(0).sum(-1), maps[:, :, 2] + edges.clamp_min(0).sum(-1)
 
 
 def spans_a_cell(maps: Tensor, rectangle: Tensor, cell_pixels: float) -> Tensor:
