@@ -41,6 +41,10 @@ def test_the_verbs_one_after_the_other(phantom_folder, tmp_path):
     answer = call("evaluate", *store, "--model", tmp_path / "ft/model", "--out", tmp_path / "ev", *small)
     assert answer.exit_code == 0
     assert (tmp_path / "ev/rows.parquet").is_file()
+    answer = call("uncertainty", *store, "--model", tmp_path / "pre/model", "--out", tmp_path / "u")
+    assert answer.exit_code == 0
+    tested = json.loads((tmp_path / "store/splits.json").read_text())["test"]
+    assert {p.name for p in (tmp_path / "u").iterdir()} == {f"{case}_uncertainty.nii.gz" for case in tested}
     assert json.loads((tmp_path / "pre/config.json").read_text())["pretrain"]["batch_size"] == 4
     # The same command again has nothing to do; other settings in the same folder are refused.
     assert call("pretrain", *store, "--out", tmp_path / "pre", *small).exit_code == 0

@@ -5,6 +5,8 @@ import os
 import socket
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -15,7 +17,7 @@ from pixelglobal.checkpoints import read_model
 from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import choose_patients, finetune, training_slices, validation_dice
 from pixelglobal.methods.pixel_global import PixelGlobal
-from pixelglobal.predict import uncertainty_maps
+from pixelglobal.predict import uncertainty_maps, write_uncertainty
 from pixelglobal.pretrain import pretrain
 from pixelglobal.runs import LocalRun, read_metrics
 from pixelglobal.store import LocalStream, Store
@@ -223,6 +225,19 @@ def test_uncertainty_maps_lie_in_0_1_and_follow_their_seed(store, model):
     assert a.std() > 0
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_uncertainty_maps_lie_on_the_scan(store, model, tmp_path):
+    case = store.splits.pretrain[-1]  # an unlabelled scan as well
+    path = write_uncertainty(model, store, case, tmp_path / "maps", CPU)
+    image = nib.load(path)
+    facts = store.cases.set_index("case").loc[case]
+    assert image.shape == (facts["columns"], facts["rows"], facts["n_slices"])
+    assert image.header.get_zooms() == pytest.approx([facts[f"spacing_{axis}_mm"] for axis in "xyz"])
+    np.testing.assert_allclose(image.affine, store.affine(case), rtol=1e-6)
+    stored = uncertainty_maps(model, store.read_case(case).image_hu, CPU)
+    values = image.get_fdata().transpose(2, 1, 0)
+    assert np.nanmax(np.abs(values - store.paste_back_map(case, stored.numpy()))) < 1e-6
 
 
 class Shared:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import ray
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn, track
 
 from pixelglobal import config as settings
 from pixelglobal import doctor as machine
@@ -26,6 +26,7 @@ from pixelglobal.cluster.train import run_finetune, run_pretrain
 from pixelglobal.evaluate import evaluate as evaluate_cases
 from pixelglobal.finetune import choose_patients
 from pixelglobal.phantom import make_phantom_cohort
+from pixelglobal.predict import write_uncertainty
 from pixelglobal.prepare import prepare as prepare_cohort
 from pixelglobal.runs import default_device
 from pixelglobal.store import Store
@@ -141,6 +142,21 @@ def evaluate(
             progress=lambda done, _total: bar.update(task, completed=done),
         )
     console.print(f"rows: {rows}", highlight=False)
+
+
+@app.command()
+def uncertainty(
+    store: StoreFolder,
+    model: Annotated[Path, typer.Option("--model", help="a model folder of `pretrain`, trained with pixels")],
+    out: Out,
+    cases: Annotated[str | None, typer.Option("--cases", help="names with commas; none: the test split")] = None,
+) -> None:
+    """Write maps of the pre-trained teacher's uncertainty as NIfTI, on the grids of the original scans."""
+    opened = Store.open(store)
+    chosen = cases.split(",") if cases else opened.splits.test
+    for case in track(chosen, "uncertainty", console=console):
+        write_uncertainty(model, opened, case, out, default_device())
+    console.print(f"{len(chosen)} maps in {out}", highlight=False)
 
 
 @app.command()

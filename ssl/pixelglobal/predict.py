@@ -16,6 +16,7 @@ from pixelglobal.runs import place
 from pixelglobal.seeds import generator
 from pixelglobal.store import Store
 from pixelglobal.views import HuScale, normalize
+from pixelglobal.volumes import write_map
 
 
 def predict_case(
@@ -63,3 +64,12 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
         )
         maps.append(u.view(height, width).float().cpu())
     return torch.stack(maps)
+
+
+def write_uncertainty(model: Path, store: Store, case: str, out: Path, device: torch.device, *, seed: int = 0) -> Path:
+    """Write the teacher's U of a scan as `CASE_uncertainty.nii.gz` on its own grid; NaN where nothing was stored."""
+    maps = uncertainty_maps(model, store.read_case(case).image_hu, device, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{case}_uncertainty.nii.gz"
+    write_map(path, store.paste_back_map(case, maps.numpy()), store.affine(case))
+    return path

@@ -125,6 +125,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "spacing_z_mm": volume.spacing_mm[0],
         "spacing_y_mm": volume.spacing_mm[1],
         "spacing_x_mm": volume.spacing_mm[2],
+        "affine": ",".join(repr(float(value)) for value in volume.affine[:3].ravel()),
         "labelled": drawn,
         "contoured": ",".join("1" if flag else "0" for flag in contoured),
         "voxels": ",".join(map(str, counts.tolist())),

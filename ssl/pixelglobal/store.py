@@ -79,7 +79,7 @@ class Store:
         path = self.root / "cases.csv"
         if not path.is_file():
             raise ValueError(f"{self.root} has no cases.csv; run `pixelglobal prepare` again, it keeps finished cases")
-        text = {"case": str, "patient": str, "contoured": str, "voxels": str}
+        text = {"case": str, "patient": str, "affine": str, "contoured": str, "voxels": str}
         return pd.read_csv(path, dtype=text, keep_default_na=False)  # a patient may be called NA
 
     @cached_property
@@ -121,6 +121,14 @@ class Store:
         flags = self._facts(case)["contoured"]
         return [flag == "1" for flag in flags.split(",")] if flags else []
 
+    def affine(self, case: str) -> np.ndarray:
+        """The affine [4, 4] of a scan's own canonical grid; ValueError if an older version prepared it without."""
+        facts = self._facts(case)
+        if "affine" not in facts:
+            raise ValueError(f"{self.root} was prepared before scans' affines were kept; prepare the cohort again")
+        values = np.array([float(value) for value in facts["affine"].split(",")]).reshape(3, 4)
+        return np.vstack([values, [0.0, 0.0, 0.0, 1.0]])
+
     def label_path(self, case: str) -> Path:
         """The reference of a labelled case on its own grid."""
         return self.root / "labels" / f"{case}.nii.gz"
@@ -137,7 +145,11 @@ class Store:
         """One stored slice int16 [H, H] on the scan's own grid [rows, columns]; the clip's minimum outside the crop."""
         return self._paste_back(case, image_hu[None], round(self.hu_min))[0]
 
-    def _paste_back(self, case: str, stored: np.ndarray, fill: int) -> np.ndarray:
+    def paste_back_map(self, case: str, values: np.ndarray) -> np.ndarray:
+        """Stored-grid values float [S, H, H] on the scan's own grid [S, rows, columns]; NaN outside the crop."""
+        return self._paste_back(case, values, np.nan)
+
+    def _paste_back(self, case: str, stored: np.ndarray, fill: float) -> np.ndarray:
         facts = self._facts(case)
         rows, columns = int(facts["rows"]), int(facts["columns"])
         grid_rows, grid_columns = int(facts["stored_rows"]), int(facts["stored_columns"])

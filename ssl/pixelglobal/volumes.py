@@ -61,7 +61,16 @@ def read_labels(path: Path) -> tuple[np.ndarray, tuple[float, float, float], np.
 
 def write_labels(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
     """Write labels [S, H, W] as NIfTI on the canonical grid of `affine`, through a temporary file."""
-    image = nib.Nifti1Image(np.ascontiguousarray(labels.transpose(2, 1, 0).astype(np.uint8)), affine)
+    _write(path, labels.astype(np.uint8), affine)
+
+
+def write_map(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
+    """Write values [S, H, W] as float32 NIfTI on the canonical grid of `affine`, through a temporary file."""
+    _write(path, values.astype(np.float32), affine)
+
+
+def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
     image.header.set_xyzt_units("mm")
     partial = path.with_name(f".partial.{path.name}")
     nib.save(image, partial)
