@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from experiments.cells import grid_of
 from experiments.grid import Cell
-from pixelglobal.config import Config, from_dict, variant, with_settings
-from pixelglobal.presets import VARIANTS
-from pixelglobal.sections import METHOD_SECTIONS
+from pixelglobal.config import Config
 
 NAME = "comparison"
 TITLE = "Pre-training compared"
@@ -26,26 +25,8 @@ QUESTION = (
 )
 METHODS = ("random", "full")
 REFERENCE = "full"
-OTHERS = tuple(name for name in METHOD_SECTIONS if name != "pixel_global")  # gl, pgl and their ancestors
 
 
 def cells(config: Config, *, seeds: Sequence[int], methods: Sequence[str] = METHODS) -> list[Cell]:
-    """One cell for each method and seed; "random" has no pre-training, the others are variants of ours or of OTHERS.
-
-    All share `pretrain.*`: the same encoder, slices, steps and optimiser.
-    """
-    known = ("random", *VARIANTS, *OTHERS)
-    unknown = [m for m in methods if m not in known]
-    if unknown:
-        raise ValueError(f"unknown method {unknown[0]!r}: choose from {', '.join(known)}")
-    grid = []
-    for method in methods:
-        base = config
-        if method in VARIANTS:
-            base = variant(config, method)
-        elif method in OTHERS:
-            base = with_settings(config, pretrain={"method": method})
-        for seed in seeds:
-            seeded = from_dict({**base.model_dump(mode="json"), "seed": seed})
-            grid.append(Cell(NAME, method, seeded, pretrained=method != "random"))
-    return grid
+    """One cell for each method and seed."""
+    return grid_of(NAME, config, seeds=seeds, methods=methods)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from experiments import comparison
 from experiments.bench.methods import bench_methods
 from experiments.bench.step import Size
+from experiments.cells import OTHERS
 from experiments.stages import pretrain_stage
 from pixelglobal import config as settings
 from pixelglobal.checkpoints import load_training_state, read_model
@@ -276,7 +277,7 @@ def test_a_section_enters_only_its_own_method_s_address(tiny, store, tmp_path):
     assert address(with_gl(of(tiny, "gl"))) != address(of(tiny, "gl"))
     assert address(with_gl(of(tiny, "pgl"))) == address(of(tiny, "pgl"))
     assert "gl" not in pretrain_stage(tmp_path, tiny, store).facts
-    names = list(comparison.OTHERS)
+    names = list(OTHERS)
     cells = comparison.cells(tiny, seeds=[0], methods=["random", "full", *names])
     assert len({address(c.config) for c in cells if c.pretrained}) == 1 + len(names)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import comparison
+from experiments import ablation, comparison, passes
 from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
 from experiments.stages import environment, pretrain_stage, working_on
 from pixelglobal import config as settings
@@ -173,3 +173,26 @@ def test_workers_find_the_code_here_and_in_a_job(monkeypatch):
     assert shipped[:2] == ["ssl", "."]
     job = {"RAY_ADDRESS": "auto", "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"env_vars": {"PYTHONPATH": "x"}}}'}
     assert worker_variables(job) == {}
+
+
+def test_studies_share_what_is_the_same(tiny, store, tmp_path):
+    """comparison, ablation and passes at one seed: 5 + 4 + 5 cells, but each distinct pre-training is there once."""
+
+    def pretrainings(study, methods):
+        cells = study.cells(tiny, seeds=[0], methods=methods)
+        return {c.method: chain_of(c, store, tmp_path).pretrain for c in cells}
+
+    compared = pretrainings(comparison, ["random", "go", "gp", "gpc", "full"])
+    ablated, passed = pretrainings(ablation, ablation.METHODS), pretrainings(passes, passes.METHODS)
+    assert compared["random"] is None
+    names = {stage.name for grid in (compared, ablated, passed) for stage in grid.values() if stage is not None}
+    # go, gp, gpc, full (which has 2 passes in this config), and 5, 10, 20 passes.
+    assert len(names) == 7
+    assert {m: s.name for m, s in ablated.items()} == {m: compared[m].name for m in ablation.METHODS}
+    assert passed["passes2"].name == compared["full"].name
+    assert passed["gpc"].name == compared["gpc"].name
+
+
+def test_a_study_refuses_the_methods_of_another(tiny):
+    with pytest.raises(ValueError, match="unknown method 'passes5': choose from random, go, gp, gpc, full, gl"):
+        ablation.cells(tiny, seeds=[0], methods=["passes5"])

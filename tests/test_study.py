@@ -130,7 +130,7 @@ def test_the_messages_of_studies(store, tmp_path, monkeypatch, capsys):
 
     base = ["--store", store.root, "--out", tmp_path]
     for words, message in (
-        (["run", "tables", *base], "unknown study 'tables': choose one of comparison"),
+        (["run", "tables", *base], "unknown study 'tables': choose one of comparison, ablation, passes"),
         (["report", "comparison", *base, "--preset", "smoke"], "no cell of this study is finished; run it first"),
         (["status", "comparison", *base, "--seeds", "a"], "--seeds 'a': expected whole numbers with commas"),
     ):
