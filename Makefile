@@ -1,7 +1,7 @@
 # make demo   the whole way on a synthetic cohort, about 5 minutes on 2 CPU cores
 # make test   ruff, mypy and pytest
 # make slow   the tests that take minutes
-# make bench  agreement with MONAI and surface-distance, and speed against them
+# make bench  agreement with MONAI, surface-distance and lightly, and speed against the first two
 PYTHON ?= python3
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
@@ -36,7 +36,7 @@ slow: .venv/installed-test
 
 bench: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m pytest tests/test_peers.py
+	$(BIN)/python -m pytest tests/test_peers.py tests/test_alignment.py tests/test_contrastive.py tests/test_methods.py
 	$(BIN)/python -m experiments bench metrics
 	$(BIN)/python -m experiments bench statistics
 
