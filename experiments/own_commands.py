@@ -15,6 +15,7 @@ from rich.progress import track
 from experiments.grid import start_ray
 from experiments.margins import compare_with_margin
 from experiments.own_predictions import (
+    cohorts_of,
     pairs_of,
     read_rows,
     rows_of_scores,
@@ -137,10 +138,11 @@ def significance(
     )
     for one in tables:
         console.print(for_terminal(one, console.width))
-    for method in dict.fromkeys(table["method"]):
-        if method != reference and (gain is not None or margin is not None):
-            for line in _more(reference, method, paired_means(table, reference, method), gain, margin):
-                console.print(line, highlight=False)
+    for cohort, part in cohorts_of(table):
+        for method in dict.fromkeys(part["method"]):
+            if method != reference and (gain is not None or margin is not None):
+                for line in _more(reference, method, paired_means(part, reference, method), gain, margin):
+                    console.print(f"{cohort}: {line}" if cohort else line, highlight=False)
     if out is not None:
         write_tables(tables, out)
         console.print(f"Tables: {out.resolve()}", soft_wrap=True, highlight=False)

@@ -150,12 +150,19 @@ def read_rows(files: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def cohorts_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each cohort with its name; two cohorts may have cases of the same name."""
+    if "cohort" not in rows.columns:
+        return [("", rows)]
+    return [(str(cohort), part) for cohort, part in rows.groupby("cohort", sort=False)]
+
+
 def significance_tables(rows: pd.DataFrame, *, reference: str, **how: Any) -> list[Table]:
     """One table for each cohort that the rows name; `how` goes to `comparison_table`."""
-    if "cohort" not in rows.columns:
-        return [comparison_table(rows, reference=reference, title="Significance", **how)]
-    groups = rows.groupby("cohort", sort=False)
-    return [comparison_table(part, reference=reference, title=str(cohort), **how) for cohort, part in groups]
+    return [
+        comparison_table(part, reference=reference, title=cohort or "Significance", **how)
+        for cohort, part in cohorts_of(rows)
+    ]
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ from pixelglobal.sections import METHOD_SECTIONS
 from pixelglobal.seeds import generator
 from pixelglobal.store import LocalStream, Store
 from pixelglobal.views import HuScale, make_view_pair
+from tests.test_training import Killed, RunKilledAfter
 
 CPU = torch.device("cpu")
 NAMES = list(METHODS)
@@ -234,23 +235,6 @@ def test_every_method_pre_trains_and_its_checkpoint_fine_tunes(tiny, store, tmp_
         taught = settings.with_settings(short, finetune={"transfer_from": "teacher"})
         with pytest.raises(ValueError, match="holds no teacher; it has: student"):
             finetune(taught, store, LocalRun(tmp_path / "t"), CPU, pretrained=model, **cases)
-
-
-class Killed(Exception):
-    pass
-
-
-class RunKilledAfter(LocalRun):
-    """A run whose process dies right after it has kept the state of an epoch."""
-
-    def __init__(self, folder, epoch):
-        super().__init__(folder)
-        self._epoch = epoch
-
-    def report(self, metrics, checkpoint):
-        super().report(metrics, checkpoint)
-        if metrics["epoch"] == self._epoch:
-            raise Killed
 
 
 @pytest.mark.parametrize("name", ["gl", "pgl"])

@@ -151,3 +151,20 @@ def test_rows_of_four_columns_in_a_csv_are_enough(tmp_path, monkeypatch, capsys)
     assert "<0.001*" in capsys.readouterr().out
     assert run(monkeypatch, *words[:-1], "both") == 2
     assert "there are no rows of slices" in capsys.readouterr().out
+
+
+def test_two_cohorts_with_cases_of_the_same_name_stay_apart(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    gains = {"A": 0.1, "B": -0.1}
+    rows = [
+        (cohort, method, f"c{i}", "Liver", 0.7 + (gain if method == "ours" else 0) + rng.normal(0, 0.02))
+        for cohort, gain in gains.items() for method in ("ours", "theirs") for i in range(12)
+    ]  # fmt: skip
+    pd.DataFrame(rows, columns=["cohort", "method", "case", "structure", "dice"]).to_csv(tmp_path / "r.csv")
+    words = ["significance", "--rows", tmp_path / "r.csv", "--reference", "ours", "--unit", "patient", "--margin", "1"]
+    assert run(monkeypatch, *words) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "<0.001*" in printed
+    assert "<0.001†" in printed
+    assert "A: ours against theirs: +" in printed
+    assert "B: ours against theirs: -" in printed

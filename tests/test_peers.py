@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from pixelglobal.metrics import dice, hausdorff_mm
 
-torch = pytest.importorskip("torch")
 monai = pytest.importorskip("monai.metrics", reason="monai comes with the extra: pip install '.[bench]'")
 surface_distance = pytest.importorskip("surface_distance", reason="comes with the extra: pip install '.[bench]'")
 

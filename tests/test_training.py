@@ -1,6 +1,7 @@
 """The loops: they learn, resume bit for bit, share work over workers, and stop with a reason."""
 
 import json
+import math
 import os
 import socket
 from pathlib import Path
@@ -19,7 +20,7 @@ from pixelglobal.finetune import choose_patients, finetune, training_slices, val
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.predict import uncertainty_maps, write_uncertainty
 from pixelglobal.pretrain import pretrain
-from pixelglobal.runs import LocalRun, read_metrics
+from pixelglobal.runs import LocalRun, mean_over_workers, read_metrics
 from pixelglobal.store import LocalStream, Store
 
 CPU = torch.device("cpu")
@@ -271,17 +272,24 @@ def _worker(rank, port, store_root, values, folder):
     config, store = settings.from_dict(values), Store.open(store_root)
     run = WorkerRun(Path(folder), rank, 2)
     pretrain(config, store, Shared(store, config, rank, 2), run, CPU)
+    own = {"both": 0.0, "lacking": math.nan} if rank == 0 else {"second": 1.0, "lacking": 1.0, "both": 1.0}
+    told = mean_over_workers(own, 2)
+    if rank == 0:
+        (Path(folder) / "told.json").write_text(json.dumps(told))
     torch.distributed.destroy_process_group()
 
 
 def test_two_workers_end_with_one_model(tiny, store, tmp_path):
     """Gradients and centres are averaged over workers: both ranks go on from the same student."""
-    config = settings.with_settings(tiny, pretrain={"epochs": 1, "batch_size": 8})
+    config = settings.with_settings(tiny, pretrain={"epochs": 1, "batch_size": 8, "measure_every_steps": 1})
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     mp.spawn(_worker, (port, str(store.root), config.model_dump(mode="json"), str(tmp_path)), nprocs=2)
     lines = read_metrics(tmp_path)
     assert [line["step"] for line in lines] == [0, 1, 2]
+    assert all(0 < line["information_pixel"] < 1 and "n_pixel" not in line for line in lines)
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told == {"both": 0.5, "lacking": 1.0, "second": 1.0}  # a term that the first worker lacks is the second's
     facts = json.loads((tmp_path / "model/model.json").read_text())
     assert any(abs(v) > 0 for v in facts["center_pixel"])

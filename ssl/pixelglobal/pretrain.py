@@ -27,7 +27,7 @@ from pixelglobal.methods import method_class
 from pixelglobal.methods.method import Method
 from pixelglobal.networks import seeded
 from pixelglobal.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
-from pixelglobal.runs import Run, Stream, append_metrics, autocast, place
+from pixelglobal.runs import Run, Stream, append_metrics, autocast, mean_over_workers, place
 from pixelglobal.seeds import derive, generator
 from pixelglobal.slices import SliceBatch
 from pixelglobal.store import Store
@@ -191,17 +191,14 @@ class StepLog:
         ).cpu()
         self._refuse_non_finite(table, names)
         seconds = (time.perf_counter() - self._since) / len(self._pending)
-        means = table.nanmean(0)
-        if self.run.world_size > 1:
-            torch.distributed.all_reduce(means)
-            means /= self.run.world_size
+        means = mean_over_workers(dict(zip(names, table.nanmean(0).tolist(), strict=True)), self.run.world_size)
         self.last = {
             "stage": "pretrain",
             **self._meta,
             "steps_total": self.total_steps,
             "seconds_per_step": round(seconds, 4),
             "slices_per_second": round(self.batch_size / seconds, 2),
-            **{n: round(v, 6) for n, v in zip(names, means.tolist(), strict=True)},
+            **{name: round(mean, 6) for name, mean in means.items()},
             **self._measures,
         }
         self._measures = {}

@@ -7,6 +7,7 @@ cluster, `cluster/` gives them the same through Ray.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -129,3 +130,19 @@ def use_threads(threads: int | None) -> None:
     if threads:
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def mean_over_workers(values: Mapping[str, float], world_size: int) -> dict[str, float]:
+    """The mean of each value over the workers that have it: a worker may lack a term, and none waits for it.
+
+    Every worker must call it equally often. NaN counts as lacking.
+    """
+    parts: list[Any] = [dict(values)]
+    if world_size > 1:
+        parts = [None] * world_size
+        torch.distributed.all_gather_object(parts, dict(values))
+    means = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        known = [part[name] for part in parts if name in part and not math.isnan(part[name])]
+        means[name] = sum(known) / len(known) if known else math.nan
+    return means

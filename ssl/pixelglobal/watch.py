@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import torch
 from pixelglobal.collapse import UNIFORM_NATS, Verdict, verdict
 from pixelglobal.config import Pretrain
 from pixelglobal.methods.method import Method
-from pixelglobal.runs import Run
+from pixelglobal.runs import Run, mean_over_workers
 from pixelglobal.views import ViewPair
 
 COLLAPSED_BEFORE_STOP = 3  # measures in a row
@@ -37,23 +38,25 @@ class CollapseWatch:
         After the warm-up a collapsed head is warned of, and raises RuntimeError when it stays collapsed and
         `pretrain.on_collapse` is "stop".
         """
-        heads = method.measures(pair, chance)
-        if not heads:
-            return {}
-        names = [(head, name) for head, found in heads.items() for name in found.values]
-        values = torch.stack([heads[head].values[name].float() for head, name in names])
-        if self.run.world_size > 1:
-            torch.distributed.all_reduce(values)
-            values /= self.run.world_size
-        told = dict(zip(names, values.tolist(), strict=True))
-        if step >= self.warmup_steps:
-            for head, found in heads.items():
-                own = {name: told[head, name] for name in found.values}
-                self._judge(head, own, found.n, found.k, step)
-        return {f"{name}_{head}": round(value, 5) for (head, name), value in told.items()}
+        own: dict[str, float] = {}
+        for head, found in method.measures(pair, chance).items():
+            values = torch.stack([value.float() for value in found.values.values()]).tolist()  # one transfer
+            own |= {f"{head}/{name}": value for name, value in zip(found.values, values, strict=True)}
+            own |= {f"{head}/n": float(found.n), f"{head}/k": float(found.k)}
+        heads: dict[str, dict[str, float]] = {}
+        for key, value in mean_over_workers(own, self.run.world_size).items():
+            head, name = key.split("/")
+            heads.setdefault(head, {})[name] = value
+        lines: dict[str, float] = {}
+        for head, mean in heads.items():
+            n, k = round(mean.pop("n")), round(mean.pop("k"))
+            if step >= self.warmup_steps:
+                self._judge(head, mean, n, k, step)
+            lines |= {f"{name}_{head}": round(value, 5) for name, value in mean.items()}
+        return lines
 
     def _judge(self, head: str, values: dict[str, float], n: int, k: int, step: int) -> None:
-        uniform = abs(1 - values["cross_entropy_over_ln_k"]) < UNIFORM_NATS / torch.log(torch.tensor(float(k))).item()
+        uniform = abs(1 - values["cross_entropy_over_ln_k"]) < UNIFORM_NATS / math.log(k)
         self._uniform[head] = self._uniform.get(head, 0) + 1 if uniform else 0
         found = verdict(values, n=n, k=k, uniform_in_a_row=self._uniform[head])
         self._collapsed[head] = self._collapsed.get(head, 0) + 1 if found.state == "collapsed" else 0

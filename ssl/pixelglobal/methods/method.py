@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from pixelglobal.optim import ema_keep, follow
 from pixelglobal.views import ViewPair, ViewPlan
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A way of pre-training: made of the config, it has a student, perhaps a teacher, and losses.
 
     A method says all that it needs as a function of the stage, and keeps what it learns in parameters and buffers, so
@@ -35,9 +36,9 @@ class Method(nn.Module):
         """How the views of a stage are drawn."""
         return ViewPlan(self.config.views)
 
+    @abstractmethod
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalars of a batch: "loss" carries the gradient, the others are for the log."""
-        raise NotImplementedError
 
     def measures(self, pair: ViewPair, generator: torch.Generator) -> dict[str, HeadMeasures]:
         """What tells whether each head still says something; none by default. Changes nothing, draws from a generator
@@ -47,10 +48,10 @@ class Method(nn.Module):
     def after_step(self, step: int, total_steps: int) -> None:
         """What follows the optimiser's step, such as moving the teacher."""
 
+    @abstractmethod
     def exported(self) -> dict[str, nn.Module]:
         """What is kept for users, by name. Fine-tuning takes the names that begin with student. (or teacher.) encoder
         or decoder, and reads the rest as the path inside `networks.ResUNet`."""
-        raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
         """JSON values to keep beside the weights."""
