@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from experiments import ablation, comparison, passes
+from experiments import ablation, comparison, passes, stabilizers
 from experiments.bench.commands import app as bench
 from experiments.collect import failures
 from experiments.grid import Cell, Chain, chain_of, run_grid, start_ray, trials_at_once
@@ -23,7 +23,7 @@ from experiments.terminal import for_terminal
 from pixelglobal.config import Config, resolve
 from pixelglobal.store import Store
 
-STUDIES = {study.NAME: study for study in (comparison, ablation, passes)}
+STUDIES = {study.NAME: study for study in (comparison, ablation, passes, stabilizers)}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(bench, name="bench")

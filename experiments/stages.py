@@ -31,10 +31,17 @@ from pixelglobal.config import Config
 from pixelglobal.store import Store
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
-SCHEMA = {"pretrain": 1, "finetune": 1, "evaluate": 2}
+SCHEMA = {"pretrain": 2, "finetune": 1, "evaluate": 2}
 # Settings that only change speed or what is logged.
 WITHOUT_EFFECT = {
-    "pretrain": {"log_every_steps", "measure_every_steps", "on_collapse", "checkpoints_to_keep"},
+    "pretrain": {
+        "compile",
+        "checkpoint_pixel_head",
+        "log_every_steps",
+        "measure_every_steps",
+        "on_collapse",
+        "checkpoints_to_keep",
+    },
     "finetune": set(),
     "evaluate": {"batch_size"},
 }

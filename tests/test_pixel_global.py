@@ -133,6 +133,28 @@ def test_an_image_whose_partner_is_the_same_patient_enters_no_stabilised_loss():
     assert method_of(plain).losses(nobody, generator(0))["loss_pixel"].item() > 0
 
 
+def test_paired_and_independent_partners_have_the_same_expected_loss():
+    """On fixed weights and statistics, over all partners that four patients can have under the same views."""
+    images = torch.randint(-1000, 300, (4, 8, 8), generator=generator(0, "four"), dtype=torch.int16)
+    images = images.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    means = {}
+    for partner in ("paired", "independent"):
+        config = settings.variant(changed(partner=partner, collapse_guard="none"), "gpc")
+        method, losses = method_of(config).eval(), []
+        for i in range(4):
+            for j in range(4):
+                if i == j:
+                    continue
+                pair = make_view_pair(
+                    images[[i, j]], torch.tensor([True, True]), config.views, HuScale(-1024, 325, -300, 400),
+                    match=True, pixels_per_image=64, generator=generator(1, "views"),
+                )  # fmt: skip
+                losses.append(method.losses(pair, generator(0))["loss"].detach())
+        means[partner] = torch.stack(losses)
+    torch.testing.assert_close(means["paired"].mean(), means["independent"].mean())
+    assert (means["paired"] - means["independent"]).abs().max() > 1e-4  # not because each batch has the same loss
+
+
 def test_a_detached_partner_gets_no_gradient():
     """With hinge and detach, images that disagree less than their partner do not move the network at all."""
     config = settings.variant(changed(detach_partner=True, partner="independent"), "gpc")
@@ -174,6 +196,16 @@ def test_dropout_masks_follow_the_generator():
     a, b, c = (copy.deepcopy(method).losses(pair, generator(s))["uncertainty"] for s in (1, 1, 2))
     assert a == b
     assert a != c
+
+
+def test_a_checkpointed_pixel_head_gives_the_same_step():
+    pair, states = a_pair(BASE), []
+    for on in (False, True):
+        method = method_of(changed(checkpoint_pixel_head=on))
+        method.losses(pair, generator(0))["loss"].backward()
+        gradients = {f"gradient of {name}": p.grad for name, p in method.student.named_parameters()}
+        states.append({**method.state_dict(), **gradients})  # with running averages and how often they were refreshed
+    torch.testing.assert_close(states[1], states[0], rtol=0, atol=0)
 
 
 def test_bf16_agrees_with_fp32():

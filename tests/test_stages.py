@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ablation, comparison, passes
+from experiments import ablation, comparison, passes, stabilizers
 from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
 from experiments.stages import environment, pretrain_stage, working_on
 from pixelglobal import config as settings
@@ -191,6 +191,10 @@ def test_studies_share_what_is_the_same(tiny, store, tmp_path):
     assert {m: s.name for m, s in ablated.items()} == {m: compared[m].name for m in ablation.METHODS}
     assert passed["passes2"].name == compared["full"].name
     assert passed["gpc"].name == compared["gpc"].name
+    read = pretrainings(stabilizers, stabilizers.METHODS)
+    for method in ("go", "gp", "gpc_hinge", "full_hinge"):  # the hinge is the config's reading
+        assert read[method].name == compared[method.removesuffix("_hinge")].name
+    assert len({stage.name for stage in read.values() if stage is not None} - names) == 4
 
 
 def test_a_study_refuses_the_methods_of_another(tiny):

@@ -143,13 +143,27 @@ def test_matched_pixels_are_a_random_part_of_the_dictionary():
 
 
 def test_partners_are_of_different_patients_wherever_possible():
-    order, different = pair_partners(["a", "b", "a", "c", "b", "a"])
-    assert sorted(order.tolist()) == list(range(6))
-    assert different.all()
-    order, different = pair_partners(["a", "a", "a", "b", "x"])  # odd: one is left out
-    assert len(order) == 4
-    order, different = pair_partners(["a", "a", "a", "b"])
-    assert different.tolist() == [False, True, False, True]
+    for seed in range(10):
+        chance = generator(seed)
+        order, different = pair_partners(["a", "b", "a", "c", "b", "a"], chance)
+        assert sorted(order.tolist()) == list(range(6))
+        assert different.all()
+        order, different = pair_partners(["a", "a", "a", "b", "x"], chance)  # odd: one is left out
+        assert len(order) == 4
+        order, different = pair_partners(["a", "a", "a", "b"], chance)
+        assert sorted(different.tolist()) == [False, False, True, True]
+
+
+def test_every_patient_meets_every_other_equally_often():
+    """Names are often a hospital and a number: sorted by name, the first patients would never meet each other."""
+    met, names, batches = torch.zeros(8, 8), [f"site{i // 4}_{i}" for i in range(8)], 4000
+    for seed in range(batches):
+        order, _ = pair_partners(names, generator(seed))
+        met[order, order.roll(4)] += 1
+    expected = batches / 7
+    others = met[~torch.eye(8, dtype=torch.bool)]
+    assert met.diagonal().sum() == 0
+    assert (others - expected).abs().max() < 5 * expected**0.5
 
 
 def test_a_mirror_swaps_left_and_right_structures_and_only_a_left_right_mirror_does():

@@ -131,6 +131,10 @@ class Pretrain(Section):
     batch_size: int = Field(8, ge=2)  # paper: "batch size to 8"; over all workers together
     precision: Precision = "bf16"
     normalization: Literal["dataset", "slice"] = "dataset"  # scope of the paper's "Z-score normalization"
+    compile: bool = (
+        False  # torch.compile the networks: minutes at the start, then faster steps
+    )
+    checkpoint_pixel_head: bool = False  # recompute the student's pixel head in the backward pass: slower, less memory
     log_every_steps: int = Field(10, ge=1)
     measure_every_steps: int = Field(100, ge=0)  # of collapse, and how well twins find each other; 0: never
     on_collapse: Literal["stop", "warn"] = "stop"

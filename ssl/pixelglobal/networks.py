@@ -149,6 +149,17 @@ def pixels_of(features: Tensor, image_M: Tensor, pixel_M: Tensor) -> Tensor:
     return features.flatten(2)[image_M, :, pixel_M]
 
 
+def compile_networks(module: nn.Module) -> None:
+    """Compile every encoder and decoder inside with torch.compile, in place: names of weights stay as they are.
+
+    The heads stay as they are written, since the number of matched pixels changes from step to step.
+    """
+    for network in module.modules():
+        if isinstance(network, ResUNet):
+            network.encoder.compile()
+            network.decoder.compile()
+
+
 @contextmanager
 def frozen_batch_norm_buffers(module: nn.Module) -> Iterator[None]:
     """Inside, batch norms in train mode use batch statistics but leave their running averages untouched."""
@@ -160,6 +171,17 @@ def frozen_batch_norm_buffers(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+@contextmanager
+def restored_batch_norm_buffers(module: nn.Module) -> Iterator[None]:
+    """Afterwards running averages are what they were before: for a pass that is only computed again."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def seeded(build: Callable[[], T], seed: int) -> T:

@@ -25,7 +25,7 @@ from pixelglobal.config import Config
 from pixelglobal.config import save as save_config
 from pixelglobal.methods import method_class
 from pixelglobal.methods.method import Method
-from pixelglobal.networks import seeded
+from pixelglobal.networks import compile_networks, seeded
 from pixelglobal.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
 from pixelglobal.runs import Run, Stream, append_metrics, autocast, mean_over_workers, place
 from pixelglobal.seeds import derive, generator
@@ -55,6 +55,8 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
         facts = load_training_state(checkpoint, {"method": method}, optimizer)
         scaler.load_state_dict(facts["scaler"])
         first_epoch = facts["epoch"] + 1
+    if settings.compile:
+        compile_networks(method)
     if run.world_size > 1:
         method.distribute()
     if run.rank == 0:
@@ -112,7 +114,7 @@ def views_of(
     batch: SliceBatch, method: Method, stage: int, scale: HuScale, device: torch.device, chance: torch.Generator
 ) -> ViewPair:
     """Both views of a batch, its slices put in the order of partners."""
-    order, has_partner = pair_partners(batch.patient)
+    order, has_partner = pair_partners(batch.patient, chance)
     images = batch.image_hu.to(device, non_blocking=True)[order.to(device)]
     plan = vars(method.view_plan(stage))
     pair = make_view_pair(images, has_partner, scale=scale, generator=chance, **plan)

@@ -179,17 +179,20 @@ def mirror_labels(structures: Sequence[str], left_right_pairs: Sequence[Sequence
     return swap
 
 
-def pair_partners(patients: Sequence[str]) -> tuple[Tensor, Tensor]:
+def pair_partners(patients: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """An order of the batch in which slice i and slice i + N/2 are of different patients wherever that is possible.
 
-    Returns (order int64 [N], has_partner bool [N]); the last slice of an odd batch is left out.
+    Who meets whom is drawn, so that the names of patients, which may tell their hospital, have no say in it. Returns
+    (order int64 [N], has_partner bool [N]); a slice of an odd batch is left out.
 
-    >>> order, has_partner = pair_partners(["a", "b", "a", "b"])
+    >>> order, has_partner = pair_partners(["a", "b", "a", "b"], torch.Generator().manual_seed(0))
     >>> order.tolist(), has_partner.tolist()
     ([0, 2, 1, 3], [True, True, True, True])
     """
     half = len(patients) // 2
-    order = sorted(range(len(patients)), key=lambda i: patients[i])[: 2 * half]
+    names = list(dict.fromkeys(patients))
+    place = dict(zip(names, torch.randperm(len(names), generator=generator).tolist(), strict=True))
+    order = sorted(range(len(patients)), key=lambda i: place[patients[i]])[: 2 * half]
     different = [patients[order[i]] != patients[order[i + half]] for i in range(half)]
     return torch.tensor(order), torch.tensor(different * 2, dtype=torch.bool)
 

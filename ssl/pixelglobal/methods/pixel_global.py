@@ -15,17 +15,25 @@ Shape letters: N slices, S side of a view, M matched pixel pairs, K outputs of a
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pixelglobal.collapse import HeadMeasures, head_measures, match_rank
 from pixelglobal.config import Config, Network, Pretrain
 from pixelglobal.losses import disagreement, global_loss, local_loss, targets
 from pixelglobal.mc_dropout import can_run_in_blocks, predictive_uncertainty
 from pixelglobal.methods.method import Method, move_teacher
-from pixelglobal.networks import ProjectionHead, ResUNet, frozen_batch_norm_buffers, pixels_of
+from pixelglobal.networks import (
+    ProjectionHead,
+    ResUNet,
+    frozen_batch_norm_buffers,
+    pixels_of,
+    restored_batch_norm_buffers,
+)
 from pixelglobal.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
 from pixelglobal.views import ViewPair, ViewPlan
 
@@ -49,6 +57,7 @@ class Branch(nn.Module):
             bn_logits=bn_logits,
         )
         self.pixel_head: ProjectionHead | None = None
+        self.checkpoint_pixel_head = config.checkpoint_pixel_head
         if config.pixel_matching:
             self.pixel_head = ProjectionHead(
                 backbone.pixel_channels,
@@ -86,7 +95,17 @@ class Branch(nn.Module):
         assert self.pixel_head is not None
         if masks and "decoder_out" in masks:
             y_M = y_M * masks["decoder_out"].to(y_M.dtype)[image_M]
-        return self.pixel_head(y_M)
+        if not (self.checkpoint_pixel_head and y_M.requires_grad):
+            return self.pixel_head(y_M)
+        # The second pass, inside backward, must not refresh the running averages again.
+        head = self.pixel_head
+        return checkpoint(
+            head,
+            y_M,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), restored_batch_norm_buffers(head)),
+        )
 
     def dropout_masks(self, n: int, network: Network, like: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """One draw of the masks of every dropout site for n images."""
