@@ -163,6 +163,12 @@ def test_gl_pre_trains_with_crops_and_intensities_alone(tiny):
     assert (a_pair(turned, n=32).maps_1[:, 0, 0] < 0).any()
 
 
+def test_no_method_mirrors_its_views_if_told_not_to(tiny):
+    for name in METHODS:
+        plan = built(of(settings.with_settings(tiny, pretrain={"flips": False}), name)).view_plan(0)
+        assert plan.views.flip_horizontal_probability == plan.views.flip_vertical_probability == 0, name
+
+
 def test_gl_through_the_dictionary_equals_shared_geometry_where_views_are_alike(tiny):
     """Reading regions through the maps changes nothing when both views are cut at one place."""
     alike = built(of(tiny, "gl"))

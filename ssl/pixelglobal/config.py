@@ -103,6 +103,7 @@ class Pretrain(Section):
     partner: Literal["paired", "independent"] = "paired"  # two slices are each other's x~ | each has an x~ of its own
     pixel_reduction: Literal["mean", "sum"] = "mean"  # the paper prints a sum; see docs/method.md
     pixels_per_image: int = Field(0, ge=0)  # 0: every matched pixel
+    flips: bool = True  # false: views are never mirrored, so left and right organs may have different codes
     symmetric: bool = False  # the paper's equations run in one direction
     mc_passes: int = Field(20, ge=1)  # paper: "We choose to perform 20 forward passes"
     uncertainty: Literal["predictive", "expected", "mutual_information"] = "predictive"
@@ -131,9 +132,7 @@ class Pretrain(Section):
     batch_size: int = Field(8, ge=2)  # paper: "batch size to 8"; over all workers together
     precision: Precision = "bf16"
     normalization: Literal["dataset", "slice"] = "dataset"  # scope of the paper's "Z-score normalization"
-    compile: bool = (
-        False  # torch.compile the networks: minutes at the start, then faster steps
-    )
+    compile: bool = False  # torch.compile the networks: minutes at the start, then faster steps
     checkpoint_pixel_head: bool = False  # recompute the student's pixel head in the backward pass: slower, less memory
     log_every_steps: int = Field(10, ge=1)
     measure_every_steps: int = Field(100, ge=0)  # of collapse, and how well twins find each other; 0: never

@@ -26,7 +26,7 @@ class Dino(PixelGlobal):
 
     def view_plan(self, stage: int) -> ViewPlan:
         """No pixels, no partners."""
-        return ViewPlan(self.config.views)
+        return ViewPlan(self.views)
 
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """The mean of both directions of Eq. (3)."""

@@ -104,7 +104,7 @@ class Gl(Method):
         if not self.settings.flips:
             off |= {"flip_horizontal_probability": 0.0, "flip_vertical_probability": 0.0}
         alike = self._works_on(stage)[1] and self.settings.regions == "shared_geometry"
-        return ViewPlan(self.config.views.model_copy(update=off), same_geometry=alike)
+        return ViewPlan(self.views.model_copy(update=off), same_geometry=alike)
 
     def _works_on(self, stage: int) -> tuple[bool, bool]:
         """Whether the global and the local loss are on."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pixelglobal.collapse import HeadMeasures
-from pixelglobal.config import Config, Pretrain
+from pixelglobal.config import Config, Pretrain, Views
 from pixelglobal.optim import ema_keep, follow
 from pixelglobal.views import ViewPair, ViewPlan
 
@@ -32,9 +32,15 @@ class Method(nn.Module, ABC):
         self.config = config
         self.teacher = None
 
+    @property
+    def views(self) -> Views:
+        """How views are drawn: `views.*`, without mirrors if `pretrain.flips` is off."""
+        never = {"flip_horizontal_probability": 0.0, "flip_vertical_probability": 0.0}
+        return self.config.views if self.config.pretrain.flips else self.config.views.model_copy(update=never)
+
     def view_plan(self, stage: int) -> ViewPlan:
         """How the views of a stage are drawn."""
-        return ViewPlan(self.config.views)
+        return ViewPlan(self.views)
 
     @abstractmethod
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:

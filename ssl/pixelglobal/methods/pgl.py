@@ -86,7 +86,7 @@ class Pgl(Method):
 
     def view_plan(self, stage: int) -> ViewPlan:
         """ROI-align cannot turn a map, so its views are not rotated."""
-        views = self.config.views
+        views = self.views
         if self.settings.alignment == "roi_align":
             views = views.model_copy(update={"rotation_probability": 0.0})
         return ViewPlan(views)

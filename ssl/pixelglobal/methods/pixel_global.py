@@ -169,7 +169,7 @@ class PixelGlobal(Method):
     def view_plan(self, stage: int) -> ViewPlan:
         """Partners share their views, so that each is the other's x~."""
         settings = self.settings
-        return ViewPlan(self.config.views, settings.pixel_matching, settings.pixels_per_image, partners=True)
+        return ViewPlan(self.views, settings.pixel_matching, settings.pixels_per_image, partners=True)
 
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalars of one batch: "loss" carries the gradient, the others are for the log."""
