@@ -11,9 +11,10 @@ from pixelglobal.geometry import twin_table
 from pixelglobal.methods import method_class
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.networks import seeded
+from pixelglobal.optim import pretraining_optimizer
 from pixelglobal.predict import uncertainty_maps
-from pixelglobal.pretrain import pretrain
-from pixelglobal.runs import LocalRun, read_metrics
+from pixelglobal.pretrain import hu_scale, pretrain, views_of
+from pixelglobal.runs import LocalRun, autocast, read_metrics
 from pixelglobal.seeds import generator
 from pixelglobal.store import LocalStream
 from pixelglobal.views import HuScale, draw_views, make_view_pair
@@ -65,6 +66,27 @@ def test_every_method_gives_the_same_losses_on_both_devices_and_trains(tiny, sto
     stream = LocalStream(store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=0)
     pretrain(config, store, stream, LocalRun(tmp_path), torch.device("cuda"))
     assert all(line["loss"] == line["loss"] for line in read_metrics(tmp_path))
+
+
+def test_a_step_never_waits_for_the_device(tiny, store):
+    """From the batch to the moved teacher; the log is read every few steps."""
+    config, device = settings.with_settings(tiny, pretrain={"precision": "bf16"}), torch.device("cuda")
+    method = seeded(lambda: PixelGlobal(config), 0).to(device).train()
+    optimizer = pretraining_optimizer(method.trainable(), config.pretrain)
+    stream = LocalStream(store, store.splits.pretrain, batch_size=4, seed=0)
+    scale = hu_scale(config, store)
+    try:
+        for step, batch in zip(range(3), stream.epoch(0), strict=False):
+            torch.cuda.set_sync_debug_mode("error" if step == 2 else "default")  # the first ones load kernels
+            pair = views_of(batch, method, 0, scale, device, generator(step))
+            with autocast(device, "bf16"):
+                loss = method.losses(pair, generator(step))["loss"]
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(method.trainable().parameters(), 3.0)
+            optimizer.step()
+            method.after_step(step, 3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])

@@ -88,7 +88,7 @@ def test_dropout_passes_after_the_shared_prefix_equal_whole_passes():
         teacher = method.teacher
         with torch.no_grad():
             _, _, features, y_M = copy.deepcopy(teacher)(pair.view_2, pair.image_M, pair.pixel_2_M)
-            places = (pair.image_M, pair.pixel_2_M, config.network, config.pretrain)
+            places = (pair.image_M, pair.pixel_2_M, pair.matched_N, config.network, config.pretrain)
             fast = teacher_uncertainty(teacher, torch.zeros(8), features, y_M, *places, generator(9))
             chance = generator(9)
 

@@ -37,7 +37,8 @@ def share_of(pair, rank, workers):
     kept = number[pair.image_M] >= 0
     images = {name: getattr(pair, name)[mine] for name in ("view_1", "view_2", "has_partner", "maps_1", "maps_2")}
     pixels = {"pixel_1_M": pair.pixel_1_M[kept], "pixel_2_M": pair.pixel_2_M[kept]}
-    return replace(pair, image_M=number[pair.image_M[kept]], **images, **pixels)
+    matched_N = tuple(pair.matched_N[i] for i in mine)
+    return replace(pair, image_M=number[pair.image_M[kept]], matched_N=matched_N, **images, **pixels)
 
 
 def step(config, rank, workers):

@@ -131,7 +131,7 @@ def _whole_passes(pair: ViewPair) -> Any:
     """The uncertainty from passes of the whole teacher, as it would be written down first."""
 
     def uncertainty(teacher: Any, center: Tensor, _features: Any, _y_M: Tensor, image_M: Tensor, pixel_M: Tensor,
-                    network: Any, config: Any, generator: torch.Generator) -> Tensor:  # fmt: skip
+                    _matched_N: Any, network: Any, config: Any, generator: torch.Generator) -> Tensor:  # fmt: skip
         def one_pass() -> Tensor:
             masks = teacher.dropout_masks(len(pair.view_2), network, pair.view_2, generator)
             logits = teacher(pair.view_2, image_M, pixel_M, masks)[1]

@@ -46,7 +46,10 @@ def to_source(maps: Tensor, points: Tensor) -> Tensor:
 
 def to_view(maps: Tensor, source: Tensor) -> Tensor:
     """View coordinates [N, P, 2] of source points [N, P, 2]: the inverse of `to_source`."""
-    return (source - maps[..., 2].unsqueeze(-2)) @ torch.linalg.inv(maps[..., :2]).mT
+    (a, b), (c, d) = maps[..., 0, :2].unbind(-1), maps[..., 1, :2].unbind(-1)
+    # In closed form: a library's inverse would wait for the GPU to learn whether there is one.
+    inverse = torch.stack([d, -b, -c, a], -1).view(*a.shape, 2, 2) / (a * d - b * c)[..., None, None]
+    return (source - maps[..., 2].unsqueeze(-2)) @ inverse.mT
 
 
 def twin_table(maps_1: Tensor, maps_2: Tensor, side: int, height: int, width: int) -> Tensor:
@@ -72,6 +75,5 @@ def read_view(images: Tensor, maps: Tensor, side: int, *, mode: str = "bilinear"
     """
     height, width = images.shape[-2:]
     source = to_source(maps, pixel_centers(side, maps)).view(-1, side, side, 2)
-    size = torch.tensor([width, height], device=maps.device, dtype=maps.dtype)
-    grid = (2 * source / size - 1).to(images.dtype)
+    grid = torch.stack([2 * source[..., 0] / width - 1, 2 * source[..., 1] / height - 1], -1).to(images.dtype)
     return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)

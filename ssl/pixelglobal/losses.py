@@ -46,10 +46,11 @@ def stabilise(disagreement_M: Tensor, partner_M: Tensor, form: str) -> Tensor:
     raise ValueError(f"stabilizer={form!r} has no value per pixel: expected off, abs_pixel or hinge")
 
 
-def per_image(values_M: Tensor, image_M: Tensor, n_images: int) -> tuple[Tensor, Tensor]:
-    """Sum of values and number of pairs of each image: two tensors [B]."""
+def per_image(values_M: Tensor, counts_M: Tensor, image_M: Tensor, n_images: int) -> tuple[Tensor, Tensor]:
+    """Sum of the values and number of the pairs that count, of each image: two tensors [B]."""
     zeros = torch.zeros(n_images, device=values_M.device, dtype=values_M.dtype)
-    return zeros.index_add(0, image_M, values_M), zeros.index_add(0, image_M, torch.ones_like(values_M))
+    counts_M = counts_M.to(values_M.dtype)
+    return zeros.index_add(0, image_M, values_M * counts_M), zeros.index_add(0, image_M, counts_M)
 
 
 def local_loss(
@@ -61,6 +62,7 @@ def local_loss(
     *,
     stabilizer: str,
     reduction: str,
+    counts_M: Tensor | None = None,
 ) -> Tensor:
     """Eqs. (4), (5) and (6) in one place; a scalar.
 
@@ -70,6 +72,7 @@ def local_loss(
         "hinge", which has no trivial minimum.
     reduction: "sum" over an image's pairs as printed, or their "mean". Images are averaged; those without a
         matched pair count in neither. The loss of a batch without any pair is 0.
+    counts_M: bool, the pairs that are in the loss at all; None for all.
     """
     if stabilizer == "abs_image":
         assert partner_M is not None
@@ -78,7 +81,9 @@ def local_loss(
         values_M = stabilise(disagreement_M, disagreement_M if partner_M is None else partner_M, stabilizer)
     if certainty_M is not None:
         values_M = certainty_M * values_M
-    total_B, count_B = per_image(values_M, image_M, n_images)
+    if counts_M is None:
+        counts_M = torch.ones_like(values_M)
+    total_B, count_B = per_image(values_M, counts_M, image_M, n_images)
     if stabilizer == "abs_image":
         total_B = total_B.abs()
     if reduction == "mean":

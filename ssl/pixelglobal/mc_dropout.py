@@ -32,14 +32,19 @@ def can_run_in_blocks(head: ProjectionHead) -> bool:
 
 @torch.no_grad()
 def predictive_uncertainty(
-    head: ProjectionHead, y_M: Tensor, image_M: Tensor, masks_PBC: Tensor, center: Tensor, temperature: float
+    head: ProjectionHead,
+    y_M: Tensor,
+    matched_N: Sequence[int],
+    masks_PBC: Tensor,
+    center: Tensor,
+    temperature: float,
 ) -> Tensor:
     """Entropy [M] of the mean prediction over the passes, divided by ln K: the paper's U.
 
-    y_M: features [M, C] before dropout, image by image; image_M: their images, ascending. The running averages of the
+    y_M: features [M, C] before dropout, image by image; matched_N: how many each image has. The running averages of the
     head's batch norm are not touched. Equals `monte_carlo_uncertainty` of whole passes with the same masks.
     """
-    images = y_M.split(torch.bincount(image_M, minlength=masks_PBC.shape[1]).tolist())
+    images = y_M.split(list(matched_N))
     first, last = head.layers[0], head.layers[3]
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)

@@ -60,7 +60,16 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
         features = teacher.backbone.encode(x)
         plain = teacher.decode_pixels(features, image_M, every_pixel, None)
         u = teacher_uncertainty(
-            teacher, center, features, plain, image_M, every_pixel, config.network, config.pretrain, chance
+            teacher,
+            center,
+            features,
+            plain,
+            image_M,
+            every_pixel,
+            (height * width,),
+            config.network,
+            config.pretrain,
+            chance,
         )
         maps.append(u.view(height, width).float().cpu())
     return torch.stack(maps)

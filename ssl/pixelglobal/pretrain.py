@@ -23,6 +23,7 @@ from pixelglobal import __version__
 from pixelglobal.checkpoints import load_training_state, save_model, save_training_state
 from pixelglobal.config import Config
 from pixelglobal.config import save as save_config
+from pixelglobal.devices import send
 from pixelglobal.methods import method_class
 from pixelglobal.methods.method import Method
 from pixelglobal.networks import compile_networks, seeded
@@ -115,7 +116,7 @@ def views_of(
 ) -> ViewPair:
     """Both views of a batch, its slices put in the order of partners."""
     order, has_partner = pair_partners(batch.patient, chance)
-    images = batch.image_hu.to(device, non_blocking=True)[order.to(device)]
+    images = send(batch.image_hu[order], device)
     plan = vars(method.view_plan(stage))
     pair = make_view_pair(images, has_partner, scale=scale, generator=chance, **plan)
     volumes = {case: number for number, case in enumerate(dict.fromkeys(batch.case))}
@@ -123,8 +124,8 @@ def views_of(
     depth_N = ((batch.slice_index + 0.5) / batch.n_slices)[order]
     return replace(
         pair,
-        volume_N=volume_N.to(device, non_blocking=True),
-        depth_N=depth_N.to(device, non_blocking=True),
+        volume_N=send(volume_N, device),
+        depth_N=send(depth_N, device),
         stage=stage,
     )
 

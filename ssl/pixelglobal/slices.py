@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from pixelglobal.devices import send
+
 SCHEMA_VERSION = 1
 ROWS_PER_GROUP = 64
 IMAGE_COLUMNS = ("case", "patient", "slice_index", "n_slices", "image")  # all that pre-training reads
@@ -144,11 +146,10 @@ class SliceBatch:
 
     def to(self, device: torch.device) -> SliceBatch:
         """The same batch with its pixels and flags on a device."""
-        move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
         return SliceBatch(
-            move(self.image_hu),
-            move(self.label),
-            move(self.contoured),
+            send(self.image_hu, device),
+            send(self.label, device),
+            send(self.contoured, device),
             self.case,
             self.patient,
             self.slice_index,

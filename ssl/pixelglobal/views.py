@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from pixelglobal.config import Views
+from pixelglobal.devices import send
 from pixelglobal.geometry import read_view, twin_table, view_map
 
 
@@ -31,7 +32,7 @@ class ViewDraw:
 
     def to(self, device: torch.device) -> ViewDraw:
         """The same draw on a device."""
-        return ViewDraw(*(t.to(device, non_blocking=True) for t in vars(self).values()))
+        return ViewDraw(*(send(t, device) for t in vars(self).values()))
 
     def twice(self) -> ViewDraw:
         """The draws for a batch of pairs: slice i and slice i + D get the same one."""
@@ -58,6 +59,7 @@ class ViewPair:
     image_M: Tensor  # int64: which image a twin pair belongs to; the pairs of i and i + N/2 come in the same order
     pixel_1_M: Tensor  # int64: its flat pixel index in view 1
     pixel_2_M: Tensor  # int64: its twin's flat pixel index in view 2
+    matched_N: tuple[int, ...]  # how many twins each image has
     has_partner: Tensor  # bool [N]: the slice at the other half is of another patient
     maps_1: Tensor  # float64 [N, 2, 3]: where view 1 lies in the slice, see geometry.view_map
     maps_2: Tensor  # float64 [N, 2, 3]
@@ -204,7 +206,7 @@ def matched_pixels(table: Tensor, pixels_per_draw: int, generator: torch.Generat
     """
     matched = table >= 0
     if 0 < pixels_per_draw < table.shape[1]:
-        priority = torch.rand(table.shape, generator=generator).to(table.device)
+        priority = torch.rand(table.shape, generator=generator)
         chosen = torch.where(matched, priority, -1.0).topk(pixels_per_draw, dim=1).indices
         kept = torch.zeros_like(matched).scatter_(1, chosen, True)
         matched = matched & kept
@@ -226,28 +228,32 @@ def make_view_pair(
 ) -> ViewPair:
     """Draw and render both views of a batch [N, H, W] and look up their twins; see `ViewPlan` for the switches.
 
-    match=False (no loss on pixels) leaves the lists of twins empty.
+    match=False (no loss on pixels) leaves the lists of twins empty. The dictionary is made on the CPU, where the draws
+    are: its length is then known without waiting for the device of the images.
     """
     n, height, width = images_hu.shape
     device, side = images_hu.device, views.crop_size
     draws = n // 2 if partners else n
-    draw_1, draw_2 = (draw_views(draws, views, width, generator).to(device) for _ in range(2))
+    draw_1, draw_2 = (draw_views(draws, views, width, generator) for _ in range(2))
     if same_geometry:
         draw_2 = replace(draw_2, maps=draw_1.maps, flip_horizontal=draw_1.flip_horizontal)
-    image_M = pixel_1 = pixel_2 = torch.zeros(0, dtype=torch.long, device=device)
+    image_M = pixel_1 = pixel_2 = torch.zeros(0, dtype=torch.long)
     if match:
         table = twin_table(draw_1.maps, draw_2.maps, side, height, width)
         image_M, pixel_1, pixel_2 = matched_pixels(table, pixels_per_image, generator)
     if partners:
         draw_1, draw_2 = draw_1.twice(), draw_2.twice()
         image_M, pixel_1, pixel_2 = torch.cat([image_M, image_M + draws]), pixel_1.repeat(2), pixel_2.repeat(2)
+    matched_N = tuple(torch.bincount(image_M, minlength=n).tolist())
+    draw_1, draw_2 = draw_1.to(device), draw_2.to(device)
     return ViewPair(
         render(images_hu, draw_1, side, scale),
         render(images_hu, draw_2, side, scale),
-        image_M,
-        pixel_1,
-        pixel_2,
-        has_partner.to(device),
+        send(image_M, device),
+        send(pixel_1, device),
+        send(pixel_2, device),
+        matched_N,
+        send(has_partner, device),
         draw_1.maps,
         draw_2.maps,
         (height, width),

@@ -15,6 +15,8 @@ Shape letters: N slices, S side of a view, M matched pixel pairs, K outputs of a
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -124,13 +126,15 @@ def teacher_uncertainty(
     y_M: Tensor,
     image_M: Tensor,
     pixel_M: Tensor,
+    matched_N: Sequence[int],
     network: Network,
     config: Pretrain,
     generator: torch.Generator,
 ) -> Tensor:
     """U [M] of the teacher's pixels; what lies before the first dropout site is not run again.
 
-    features and y_M are the encoder's maps and the pixel features of a pass without dropout; image_M ascends.
+    features and y_M are the encoder's maps and the pixel features of a pass without dropout; image_M ascends, and
+    matched_N says how many pixels each image has.
     """
     n = len(features[-1])
     head = teacher.pixel_head
@@ -138,7 +142,7 @@ def teacher_uncertainty(
     if in_blocks and head is not None and can_run_in_blocks(head):
         draws = [teacher.dropout_masks(n, network, features[-1], generator) for _ in range(config.mc_passes)]
         masks_PBC = torch.stack([masks["decoder_out"] for masks in draws])
-        return predictive_uncertainty(head, y_M, image_M, masks_PBC, center, config.teacher_temperature)
+        return predictive_uncertainty(head, y_M, matched_N, masks_PBC, center, config.teacher_temperature)
 
     def one_pass() -> Tensor:
         masks = teacher.dropout_masks(n, network, features[-1], generator)
@@ -207,7 +211,7 @@ class PixelGlobal(Method):
             if config.uncertainty_weighting:
                 uncertainty_M = teacher_uncertainty(
                     self.teacher, self.center_pixel, features_t, y_features_t, pair.image_M, pixel_t,
-                    self.network, config, generator,
+                    pair.matched_N, self.network, config, generator,
                 )  # fmt: skip
             ce_M = disagreement(target_y, y_s, config.student_temperature)
             terms |= self._local_terms(ce_M, uncertainty_M, pair, own)
@@ -225,20 +229,19 @@ class PixelGlobal(Method):
         counts = pair.image_M < own
         if config.stabilizer != "off":
             counts = counts & pair.has_partner[pair.image_M]
-        certainty_M = counts.to(ce_M.dtype) if uncertainty_M is None else counts * (1 - uncertainty_M)
-        kept = counts.nonzero().squeeze(1)
         terms = {
             "loss_pixel": local_loss(
-                ce_M[kept],
-                None if config.stabilizer == "off" else partner_M[kept],
-                None if uncertainty_M is None else certainty_M[kept],
-                pair.image_M[kept],
+                ce_M,
+                None if config.stabilizer == "off" else partner_M,
+                None if uncertainty_M is None else 1 - uncertainty_M,
+                pair.image_M,
                 len(pair.view_1),
+                counts_M=counts,
                 stabilizer=config.stabilizer,
                 reduction=config.pixel_reduction,
             ),
             "cross_entropy_pixel": ce_M.detach().mean(),
-            "matched_pixels_per_image": ce_M.new_tensor(len(ce_M) / len(pair.view_1)),
+            "matched_pixels_per_image": ce_M.new_full((), len(ce_M) / len(pair.view_1)),
             "pairs_below_partner": (ce_M < partner_M).float().mean(),
         }
         if uncertainty_M is not None:
@@ -250,7 +253,8 @@ class PixelGlobal(Method):
         """DINO's centre: a running mean of raw teacher logits, over all workers, moved after it was used."""
         if self.settings.collapse_guard not in ("center", "both"):
             return
-        total = torch.cat([teacher_logits.float().sum(0), teacher_logits.new_tensor([len(teacher_logits)]).float()])
+        count = teacher_logits.new_full((1,), len(teacher_logits), dtype=torch.float32)
+        total = torch.cat([teacher_logits.float().sum(0), count])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(total)
         center.lerp_(total[:-1] / total[-1].clamp_min(1), 1 - self.settings.center_momentum)
@@ -258,7 +262,7 @@ class PixelGlobal(Method):
     @torch.no_grad()
     def _describe(self, terms: dict[str, Tensor], head: str, target: Tensor) -> None:
         """Entropies, as shares of ln K, that tell a healthy head (low, high) from a uniform or a constant one."""
-        log_k = torch.log(target.new_tensor(float(target.shape[-1])))
+        log_k = math.log(target.shape[-1])
         terms[f"entropy_of_targets_{head}"] = entropy(target).mean() / log_k
         terms[f"entropy_of_mean_target_{head}"] = entropy(target.mean(0)) / log_k
 
