@@ -155,6 +155,27 @@ def test_paired_and_independent_partners_have_the_same_expected_loss():
     assert (means["paired"] - means["independent"]).abs().max() > 1e-4  # not because each batch has the same loss
 
 
+def test_slices_without_twins_are_counted_and_enter_nothing():
+    config = settings.variant(changed(collapse_guard="center"), "gp")
+    pair = a_pair(config)
+    seen = pair.image_M % 2 == 1  # images 0 and 2 lose theirs
+    matched_N = tuple(count * (i % 2) for i, count in enumerate(pair.matched_N))
+    part = replace(
+        pair, image_M=pair.image_M[seen], pixel_1_M=pair.pixel_1_M[seen], pixel_2_M=pair.pixel_2_M[seen],
+        matched_N=matched_N,
+    )  # fmt: skip
+    method = method_of(config)
+    terms = method.losses(part, generator(0))
+    with torch.no_grad():
+        logits_t = method_of(config).teacher(pair.view_2, part.image_M, part.pixel_2_M)[1]
+        logits_s = method_of(config).student(pair.view_1, part.image_M, part.pixel_1_M)[1]
+    gap = disagreement(targets(logits_t, torch.zeros(8), 0.04), logits_s, 0.1)
+    by_hand = (gap[part.image_M == 1].mean() + gap[part.image_M == 3].mean()) / 2
+    torch.testing.assert_close(terms["loss_pixel"], by_hand)
+    assert terms["images_without_twins"] == 2
+    torch.testing.assert_close(method.center_pixel, 0.1 * logits_t.mean(0))
+
+
 def test_a_detached_partner_gets_no_gradient():
     """With hinge and detach, images that disagree less than their partner do not move the network at all."""
     config = settings.variant(changed(detach_partner=True, partner="independent"), "gpc")

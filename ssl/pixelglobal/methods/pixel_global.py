@@ -242,6 +242,7 @@ class PixelGlobal(Method):
             ),
             "cross_entropy_pixel": ce_M.detach().mean(),
             "matched_pixels_per_image": ce_M.new_full((), len(ce_M) / len(pair.view_1)),
+            "images_without_twins": ce_M.new_full((), sum(not count for count in pair.matched_N)),
             "pairs_below_partner": (ce_M < partner_M).float().mean(),
         }
         if uncertainty_M is not None:
