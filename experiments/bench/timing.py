@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table as ConsoleTable
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int = 7, warmup: int = 1) -> dict[str, float]:
     """Median seconds of each candidate over the rounds; on CUDA every call is waited for."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(-warmup, rounds):
+    for turn in track(range(-warmup, rounds), "rounds", console=Console(stderr=True), transient=True):
         for name, call in candidates.items():
             began = time.perf_counter()
             call()
