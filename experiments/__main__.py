@@ -1,4 +1,4 @@
-"""`python -m experiments run|status|report STUDY`: the studies, from the checkout; `bench NAME`: what things cost;
+"""`python -m experiments run|status|report STUDY|all`: the studies, from the checkout; `bench NAME`: what things cost;
 `score` and `significance`: for predictions and rows that were made elsewhere.
 
 The same command again continues: finished stages cost nothing.
@@ -7,14 +7,14 @@ The same command again continues: finished stages cost nothing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from experiments import ablation, comparison, passes, stabilizers
+from experiments import ablation, comparison, low_data, passes, semi_supervised, stabilizers
 from experiments.bench.commands import app as bench
-from experiments.collect import failures
+from experiments.collect import failures, finished
 from experiments.grid import Cell, Chain, chain_of, run_grid, start_ray, trials_at_once
 from experiments.own_commands import score, significance
 from experiments.progress import shown, state_of
@@ -23,7 +23,7 @@ from experiments.terminal import for_terminal
 from pixelglobal.config import Config, resolve
 from pixelglobal.store import Store
 
-STUDIES = {study.NAME: study for study in (comparison, ablation, passes, stabilizers)}
+STUDIES = {s.NAME: s for s in (comparison, ablation, semi_supervised, low_data, passes, stabilizers)}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(bench, name="bench")
@@ -31,34 +31,39 @@ app.command()(score)
 app.command()(significance)
 console = Console()
 
-StudyName = Annotated[str, typer.Argument(help=f"one of: {', '.join(STUDIES)}")]
+StudyName = Annotated[str, typer.Argument(help=f"one of: {', '.join(STUDIES)}, all")]
 Settings = Annotated[list[str] | None, typer.Argument(help="section.name=value, for example pretrain.batch_size=4")]
-StoreFolder = Annotated[Path, typer.Option("--store", help="a cohort made by `pixelglobal prepare`")]
+Stores = Annotated[
+    list[Path] | None, typer.Option("--store", help="a cohort of `pixelglobal prepare`; may be given again")
+]
 Out = Annotated[Path, typer.Option("--out", help="where stages, rows and reports go; shared by all studies")]
 Preset = Annotated[str, typer.Option("--preset", help="smoke, small or paper")]
 Seeds = Annotated[str, typer.Option("--seeds", help="training runs, for example 0,1,2")]
 Methods = Annotated[str | None, typer.Option("--methods", help="for example random,go,gp,gpc,full")]
+Fractions = Annotated[str | None, typer.Option("--fractions", help="of the training patients, for low_data: 0.1,0.5,1")]
 
 
 @app.command()
 def run(
     study: StudyName,
     settings: Settings = None,
-    store: StoreFolder = Path("store"),
+    store: Stores = None,
     out: Out = Path("runs"),
     preset: Preset = "small",
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
+    fractions: Fractions = None,
 ) -> None:
     """Run what is missing of a study, then write its report."""
-    config, opened, cells = _open(study, settings, store, preset, seeds, methods)
-    chains = [chain_of(cell, opened, out) for cell in cells]
-    if not all(chain.evaluate.is_complete for chain in chains):
+    config, grids = _open(study, settings, store, preset, seeds, methods, fractions)
+    chains = _chains(grids, out)
+    everything = [chain for own in chains.values() for chain in own]
+    if not all(chain.evaluate.is_complete for chain in everything):
         at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
-        with shown(chains, console, at_once):
-            run_grid(cells, opened, out)
-    _show_report(study, chains, opened, out)
-    if any(not chain.evaluate.is_complete for chain in chains):
+        with shown(everything, console, at_once):
+            run_grid([chain.cell for chain in everything], out)
+    _show_reports(chains, out)
+    if any(not chain.evaluate.is_complete for chain in everything):
         raise typer.Exit(1)
 
 
@@ -66,17 +71,18 @@ def run(
 def status(
     study: StudyName,
     settings: Settings = None,
-    store: StoreFolder = Path("store"),
+    store: Stores = None,
     out: Out = Path("runs"),
     preset: Preset = "small",
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
+    fractions: Fractions = None,
 ) -> None:
     """Print what every cell of a study is doing, and why cells failed."""
-    _, opened, cells = _open(study, settings, store, preset, seeds, methods)
-    for chain in (chain_of(cell, opened, out) for cell in cells):
+    _, grids = _open(study, settings, store, preset, seeds, methods, fractions)
+    for chain in (chain for own in _chains(grids, out).values() for chain in own):
         words = [f"{stage.kind}: {state_of(stage)[0]}" for stage in chain.stages]
-        console.print(f"{chain.cell.name:32} {'; '.join(words)}", highlight=False)
+        console.print(f"{chain.cell.name:40} {'; '.join(words)}", highlight=False)
         if (error := chain.error()) is not None:
             console.print(error, style="red", highlight=False, markup=False)
 
@@ -85,39 +91,70 @@ def status(
 def report(
     study: StudyName,
     settings: Settings = None,
-    store: StoreFolder = Path("store"),
+    store: Stores = None,
     out: Out = Path("runs"),
     preset: Preset = "small",
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
+    fractions: Fractions = None,
 ) -> None:
     """Write the report of a study from what is finished."""
-    _, opened, cells = _open(study, settings, store, preset, seeds, methods)
-    _show_report(study, [chain_of(cell, opened, out) for cell in cells], opened, out)
+    _, grids = _open(study, settings, store, preset, seeds, methods, fractions)
+    _show_reports(_chains(grids, out), out)
 
 
 def _open(
-    study: str, settings: list[str] | None, store: Path, preset: str, seeds: str, methods: str | None
-) -> tuple[Config, Store, list[Cell]]:
-    if study not in STUDIES:
-        raise ValueError(f"unknown study {study!r}: choose one of {', '.join(STUDIES)}")
+    study: str,
+    settings: list[str] | None,
+    stores: list[Path] | None,
+    preset: str,
+    seeds: str,
+    methods: str | None,
+    fractions: str | None,
+) -> tuple[Config, dict[str, list[Cell]]]:
+    """The settings that all cells begin with, and the cells of each study."""
+    if study not in STUDIES and study != "all":
+        raise ValueError(f"unknown study {study!r}: choose one of {', '.join(STUDIES)}, or all")
+    if methods and study == "all":
+        raise ValueError("--methods belongs to one study; with all, every study runs its own")
+    if fractions and study not in ("low_data", "all"):
+        raise ValueError(f"--fractions belongs to low_data; {study} uses finetune.patients=NUMBER")
     config = resolve(preset, settings or [])
+    wanted = [STUDIES[study]] if study in STUDIES else list(STUDIES.values())
+    opened = [Store.open(folder) for folder in stores or [Path("store")]]
+    numbers = [int(seed) for seed in _numbers("--seeds", seeds, "0,1,2", int)]
+    grids = {}
+    for module in wanted:
+        more: dict[str, Any] = {}
+        if fractions and module is low_data:
+            more["fractions"] = _numbers("--fractions", fractions, "0.1,0.5,1", float)
+        chosen = methods.split(",") if methods else module.METHODS
+        grids[module.NAME] = module.cells(config, opened, seeds=numbers, methods=chosen, **more)
+    return config, grids
+
+
+def _numbers(option: str, text: str, example: str, kind: type) -> list[float]:
     try:
-        numbers = [int(seed) for seed in seeds.split(",")]
+        return [kind(number) for number in text.split(",")]
     except ValueError:
-        raise ValueError(f"--seeds {seeds!r}: expected whole numbers with commas, for example 0,1,2") from None
-    module = STUDIES[study]
-    chosen = methods.split(",") if methods else module.METHODS
-    return config, Store.open(store), module.cells(config, seeds=numbers, methods=chosen)
+        whole = "whole numbers" if kind is int else "numbers"
+        raise ValueError(f"{option} {text!r}: expected {whole} with commas, for example {example}") from None
 
 
-def _show_report(study: str, chains: list[Chain], store: Store, out: Path) -> None:
-    for note in failures(chains):
-        console.print(note, style="red", markup=False)
-    made = report_study(STUDIES[study], chains, store, out / study)
-    for table in made.tables:
-        console.print(for_terminal(table, console.width))
-    console.print(f"Report: {made.page.resolve()}", soft_wrap=True, highlight=False)
+def _chains(grids: dict[str, list[Cell]], out: Path) -> dict[str, list[Chain]]:
+    return {study: [chain_of(cell, out) for cell in cells] for study, cells in grids.items()}
+
+
+def _show_reports(chains: dict[str, list[Chain]], out: Path) -> None:
+    for study, own in chains.items():
+        for note in failures(own):
+            console.print(note, style="red", markup=False)
+        if len(chains) > 1 and not finished(own):
+            continue  # of several studies some have results
+        made = report_study(STUDIES[study], own, out / study)
+        for table in made.tables:
+            console.print(for_terminal(table, console.width))
+        console.print(f"Report: {made.page.resolve()}", soft_wrap=True, highlight=False)
 
 
 def main() -> None:

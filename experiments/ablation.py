@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from experiments.cells import grid_of
 from experiments.grid import Cell
 from pixelglobal.config import Config
+from pixelglobal.store import Store
 
 NAME = "ablation"
 TITLE = "Parts of the method"
@@ -24,6 +25,8 @@ METHODS = ("go", "gp", "gpc", "full")
 REFERENCE = "full"
 
 
-def cells(config: Config, *, seeds: Sequence[int], methods: Sequence[str] = METHODS) -> list[Cell]:
-    """One cell for each variant and seed."""
-    return grid_of(NAME, config, seeds=seeds, methods=methods)
+def cells(
+    config: Config, stores: Sequence[Store], *, seeds: Sequence[int], methods: Sequence[str] = METHODS
+) -> list[Cell]:
+    """One cell for each cohort, variant and seed."""
+    return grid_of(NAME, config, stores=stores, seeds=seeds, methods=methods)

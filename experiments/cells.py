@@ -8,18 +8,19 @@ from experiments.grid import Cell
 from pixelglobal.config import Config, from_dict, variant, with_settings
 from pixelglobal.presets import VARIANTS
 from pixelglobal.sections import METHOD_SECTIONS
+from pixelglobal.store import Store
 
 OTHERS = tuple(name for name in METHOD_SECTIONS if name != "pixel_global")  # gl, pgl and their ancestors
 KNOWN = ("random", *VARIANTS, *OTHERS)
 
 
 def method_config(config: Config, method: str) -> Config:
-    """The config of a method: random weights, a variant of ours (go, gp, gpc, full) or another's.
+    """The config of a method: random weights, a variant of ours (go, gp, gpc, full), another's, or module:Class.
 
     All share `pretrain.*`: the same encoder, slices, steps and optimiser. Raises ValueError for an unknown name.
     """
-    if method not in KNOWN:
-        raise ValueError(f"unknown method {method!r}: choose from {', '.join(KNOWN)}")
+    if method not in KNOWN and ":" not in method:
+        raise ValueError(f"unknown method {method!r}: choose from {', '.join(KNOWN)}, or module:Class")
     if method in VARIANTS:
         return variant(config, method)
     return config if method == "random" else with_settings(config, pretrain={"method": method})
@@ -29,16 +30,24 @@ def grid_of(
     study: str,
     config: Config,
     *,
+    stores: Sequence[Store],
     seeds: Sequence[int],
     methods: Sequence[str],
     configs: Mapping[str, Callable[[Config], Config]] | None = None,
 ) -> list[Cell]:
-    """One cell for each method and seed; `configs` gives the methods that only this study knows."""
+    """One cell for each cohort, method and seed; `configs` gives the methods that only this study knows."""
     own = configs or {}
     cells = []
-    for method in methods:
-        base = own[method](config) if method in own else method_config(config, method)
-        for seed in seeds:
-            seeded = from_dict({**base.model_dump(mode="json"), "seed": seed})
-            cells.append(Cell(study, method, seeded, pretrained=method != "random"))
+    for store, cohort in zip(stores, cohort_names(stores), strict=True):
+        for method in methods:
+            base = own[method](config) if method in own else method_config(config, method)
+            for seed in seeds:
+                seeded = from_dict({**base.model_dump(mode="json"), "seed": seed})
+                cells.append(Cell(study, method, seeded, method != "random", store, cohort))
     return cells
+
+
+def cohort_names(stores: Sequence[Store]) -> list[str]:
+    """The name of each store's cohort, with the store's folder where two would be the same."""
+    names = [store.name for store in stores]
+    return [n if names.count(n) == 1 else f"{n} {store.root.name}" for n, store in zip(names, stores, strict=True)]

@@ -13,7 +13,6 @@ from experiments.figures import Curve, Overlay, UncertaintyPicture
 from experiments.grid import Chain
 from pixelglobal.predict import uncertainty_maps
 from pixelglobal.runs import default_device, read_metrics
-from pixelglobal.store import Store
 from pixelglobal.volumes import read_labels
 
 
@@ -27,29 +26,48 @@ def rows_of(chains: Sequence[Chain]) -> pd.DataFrame:
     parts = []
     for chain in finished(chains):
         part = pd.read_parquet(chain.rows)
-        part["study"], part["method"], part["seed"] = chain.cell.study, chain.cell.method, chain.cell.config.seed
+        cell = chain.cell
+        part["study"], part["method"], part["seed"], part["cohort"] = (
+            cell.study, cell.method, cell.config.seed, cell.cohort,
+        )  # fmt: skip
+        part["labelled_patients"] = labelled_patients(chain)
         parts.append(part)
     if not parts:
         raise ValueError("no cell of this study is finished; run it first, or see why its cells failed with `status`")
     return pd.concat(parts, ignore_index=True)
 
 
+def labelled_patients(chain: Chain) -> int:
+    """How many patients' labels a cell was fine-tuned on."""
+    cases = chain.cell.store.cases
+    return int(cases[cases["case"].isin(chain.train_cases)]["patient"].nunique())
+
+
+def by_cohort(chains: Sequence[Chain]) -> dict[str, list[Chain]]:
+    """The chains of each cohort, in the order of the study."""
+    groups: dict[str, list[Chain]] = {}
+    for chain in chains:
+        groups.setdefault(chain.cell.cohort, []).append(chain)
+    return groups
+
+
 def curves_of(chains: Sequence[Chain], kind: str) -> list[Curve]:
     """The training logs of one kind of stage, "pretrain" or "finetune"."""
-    curves = []
+    seen: dict[str, Curve] = {}  # cells share stages
     for chain in chains:
         stage = getattr(chain, kind)
         if stage is not None and (stage.folder / "metrics.jsonl").is_file():
-            curves.append(Curve(chain.cell.method, chain.cell.config.seed, read_metrics(stage.folder)))
-    return curves
+            seen.setdefault(stage.name, Curve(chain.cell.method, chain.cell.config.seed, read_metrics(stage.folder)))
+    return list(seen.values())
 
 
-def overlays_of(chains: Sequence[Chain], store: Store, count: int = 3) -> list[Overlay]:
-    """For a few test cases the slice with most structures: the reference, and each method's first run."""
+def overlays_of(chains: Sequence[Chain], count: int = 3) -> list[Overlay]:
+    """For a few test cases of one cohort the slice with most structures: the reference, and each method's first run."""
     firsts: dict[str, Chain] = {}
     for chain in finished(chains):
         firsts.setdefault(chain.cell.method, chain)
     any_chain = next(iter(firsts.values()))
+    store = any_chain.cell.store
     cases = sorted(
         path.name.removesuffix(".nii.gz") for path in (any_chain.evaluate.folder / "predictions").glob("*.gz")
     )
@@ -69,13 +87,13 @@ def overlays_of(chains: Sequence[Chain], store: Store, count: int = 3) -> list[O
     return overlays
 
 
-def uncertainty_of(chains: Sequence[Chain], store: Store, count: int = 4) -> list[UncertaintyPicture]:
+def uncertainty_of(chains: Sequence[Chain], count: int = 4) -> list[UncertaintyPicture]:
     """Teacher uncertainty of the middle slices of a few test cases, from the first run that has a pixel head."""
     for chain in finished(chains):
         settings = chain.cell.config.pretrain
         if chain.pretrain is None or settings.method != "pixel_global" or not settings.pixel_matching:
             continue
-        pictures = []
+        pictures, store = [], chain.cell.store
         for case in store.splits.test[:count]:
             whole = store.read_case(case)
             index = int(whole.label.flatten(1).count_nonzero(1).argmax())
@@ -96,7 +114,8 @@ def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
             "method": chain.cell.method,
             "seed": config.seed,
             "state": "done" if done else "failed" if chain.error() else "missing",
-            "labelled patients": len(chain.train_cases),
+            "cohort": chain.cell.cohort,
+            "labelled patients": labelled_patients(chain),
             "encoder": config.network.encoder,
             "mean DSC (%)": "",
         }
@@ -113,14 +132,23 @@ def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
     return [{column: record.get(column, "") for column in columns} for record in records]
 
 
-def leakage_note(chains: Sequence[Chain], store: Store) -> tuple[str, bool]:
-    """A sentence on whether any test scan, by its voxels, was seen in pre-training or fine-tuning; and whether so."""
-    tested = set(store.cases[store.cases["case"].isin(store.splits.test)]["sha256"])
+def leakage_note(chains: Sequence[Chain]) -> tuple[str, bool]:
+    """A sentence on whether any test scan, by its voxels, was seen in training for its own result; and whether so.
+
+    Of several cohorts each is looked at by itself: a scan that another cohort's models have seen harms none of its own.
+    """
+    tested: set[str] = set()
     seen: dict[str, str] = {}
+    leaked = []
     for chain in finished(chains):
+        cases = chain.cell.store.cases
+        own_test = set(cases[cases["case"].isin(chain.cell.store.splits.test)]["sha256"])
         facts = json.loads((chain.finetune.folder / "model" / "model.json").read_text())
-        seen |= {sha: f"{case} in {chain.cell.name}" for case, sha in facts["cases_seen"].items()}
-    leaked = sorted(seen[sha] for sha in tested & seen.keys())
+        own = {sha: f"{case} in {chain.cell.name}" for case, sha in facts["cases_seen"].items()}
+        leaked += [own[sha] for sha in own_test & own.keys()]
+        tested |= own_test
+        seen |= own
+    leaked = sorted(set(leaked))
     if leaked:
         names = ", ".join(leaked)
         return f"LEAKAGE: test scans were seen in training: {names}. These results must not be used.", True

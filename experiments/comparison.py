@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from experiments.cells import grid_of
 from experiments.grid import Cell
 from pixelglobal.config import Config
+from pixelglobal.store import Store
 
 NAME = "comparison"
 TITLE = "Pre-training compared"
@@ -27,6 +28,8 @@ METHODS = ("random", "full")
 REFERENCE = "full"
 
 
-def cells(config: Config, *, seeds: Sequence[int], methods: Sequence[str] = METHODS) -> list[Cell]:
-    """One cell for each method and seed."""
-    return grid_of(NAME, config, seeds=seeds, methods=methods)
+def cells(
+    config: Config, stores: Sequence[Store], *, seeds: Sequence[int], methods: Sequence[str] = METHODS
+) -> list[Cell]:
+    """One cell for each cohort, method and seed."""
+    return grid_of(NAME, config, stores=stores, seeds=seeds, methods=methods)

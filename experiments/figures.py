@@ -28,6 +28,8 @@ GREY = "#8b949e"  # seen on white and on black
 # After Okabe and Ito; a method has one colour in every figure.
 METHOD_COLORS = {"random": "#8b949e", "gl": "#e69f00", "pgl": "#cc79a7", "go": "#56b4e9", "gp": "#d55e00"}
 METHOD_COLORS |= {"gpc": "#009e73", "full": "#1a80bb"}
+METHOD_COLORS |= {"gpc_printed": "#66c2a5", "gpc_detached": "#b3de69", "gpc_hinge": "#009e73"}
+METHOD_COLORS |= {"full_printed": "#80b1d3", "full_detached": "#bebada", "full_hinge": "#1a80bb"}
 OTHER_COLORS = ("#a6761d", "#7570b3", "#66a61e", "#e7298a")  # of methods that have none above, in order
 # Bright, since they lie over grey CT.
 STRUCTURE_COLORS: tuple[str, ...] = ("#ff5c5c", "#4dc3ff", "#7dff6b", "#ffd23f", "#ff8cf0", "#b18cff")

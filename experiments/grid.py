@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,22 +35,28 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of a study: a method with one seed. `config` has the seed and the method's settings in it."""
+    """One row of a study: a method with one seed on one cohort. `config` has the seed and the method's settings."""
 
     study: str
     method: str
     config: Config
     pretrained: bool  # False: random initialisation
+    store: Store
+    cohort: str  # the store's name, made different from that of another store of the same study
+    part: str = ""  # of the study, such as 4patients
 
     @property
     def name(self) -> str:
-        """A readable name, such as comparison-full-seed1."""
-        return f"{self.study}-{self.method}-seed{self.config.seed}"
+        """A readable name, such as comparison-full-kits19-seed1."""
+        method = self.method.rpartition(":")[2]
+        cohort = re.sub(r"[^a-z0-9]+", "_", self.cohort.lower()).strip("_")
+        words = (self.study, method, self.part, cohort, f"seed{self.config.seed}")
+        return "-".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The stages of a cell on one store."""
+    """The stages of a cell."""
 
     cell: Cell
     pretrain: Stage | None
@@ -75,9 +82,9 @@ class Chain:
         return None
 
 
-def chain_of(cell: Cell, store: Store, out: Path) -> Chain:
+def chain_of(cell: Cell, out: Path) -> Chain:
     """The stages that a cell needs; nothing is computed."""
-    config = cell.config
+    config, store = cell.config, cell.store
     train = choose_patients(store, config.finetune.patients, config.seed)
     first = pretrain_stage(out, config, store) if cell.pretrained else None
     second = finetune_stage(out, config, store, first, train, store.splits.validation)
@@ -85,25 +92,26 @@ def chain_of(cell: Cell, store: Store, out: Path) -> Chain:
     return Chain(cell, first, second, evaluate_stage(out, config, store, second, cases), tuple(train))
 
 
-def run_grid(cells: Sequence[Cell], store: Store, out: Path) -> list[Chain]:
-    """Run what is missing of every cell; a failed cell does not stop the others (see `Chain.error`).
+def run_grid(cells: Sequence[Cell], out: Path) -> list[Chain]:
+    """Run what is missing of every cell, each stage once; a failed cell stops no other (see `Chain.error`).
 
     Ray must be running (`start_ray`). Raises ValueError at once if the cluster can never give what a cell asks for.
     """
-    chains = [chain_of(cell, store, out) for cell in cells]
+    chains = [chain_of(cell, out) for cell in cells]
     firsts = {c.pretrain.name: c for c in chains if c.pretrain is not None and not c.pretrain.is_complete}
     errors = _round(
         "pretrain",
-        [{"name": c.cell.name, **_work(c, store, out), "stage": name} for name, c in firsts.items()],
+        [{"name": c.cell.name, **_work(c, out), "stage": name} for name, c in firsts.items()],
         _pretrain_trial,
         cells[0].config.cluster.pretrain_workers,
         cells,
         out,
     )
-    ready = [c for c in chains if not c.evaluate.is_complete and (c.pretrain is None or c.pretrain.is_complete)]
+    lasts = {c.evaluate.name: c for c in chains if not c.evaluate.is_complete}
+    ready = [c for c in lasts.values() if c.pretrain is None or c.pretrain.is_complete]
     errors |= _round(
         "finetune",
-        [{"name": c.cell.name, **_work(c, store, out), "stage": c.evaluate.name} for c in ready],
+        [{"name": c.cell.name, **_work(c, out), "stage": c.evaluate.name} for c in ready],
         _finish_trial,
         cells[0].config.cluster.finetune_workers,
         cells,
@@ -118,39 +126,41 @@ def run_grid(cells: Sequence[Cell], store: Store, out: Path) -> list[Chain]:
     return chains
 
 
-def _work(chain: Chain, store: Store, out: Path) -> dict[str, Any]:
+def _work(chain: Chain, out: Path) -> dict[str, Any]:
     cell = chain.cell
     return {
         "study": cell.study,
         "method": cell.method,
         "seed": cell.config.seed,
+        "cohort": cell.cohort,
+        "part": cell.part,
         "pretrained": cell.pretrained,
         "config": cell.config.model_dump(mode="json"),
-        "store": str(store.root.resolve()),
+        "store": str(cell.store.root.resolve()),
         "out": str(out.resolve()),
     }
 
 
-def _opened(work: dict[str, Any]) -> tuple[Chain, Store]:
-    store = Store.open(work["store"])
-    cell = Cell(work["study"], work["method"], from_dict(work["config"]), work["pretrained"])
-    return chain_of(cell, store, Path(work["out"])), store
+def _opened(work: dict[str, Any]) -> Chain:
+    store, config = Store.open(work["store"]), from_dict(work["config"])
+    cell = Cell(work["study"], work["method"], config, work["pretrained"], store, work["cohort"], work["part"])
+    return chain_of(cell, Path(work["out"]))
 
 
 def _pretrain_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the first round."""
-    chain, store = _opened(space["cell"])
+    chain = _opened(space["cell"])
     assert chain.pretrain is not None
     with working_on(chain.pretrain) as needed:
         if needed:
-            run_pretrain(chain.cell.config, store.root, chain.pretrain.folder)
+            run_pretrain(chain.cell.config, chain.cell.store.root, chain.pretrain.folder)
     tune.report({"seconds": chain.pretrain.seconds, **_last_metrics(chain.pretrain.folder)})
 
 
 def _finish_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the second round: fine-tune, then evaluate."""
-    chain, store = _opened(space["cell"])
-    cell, config = chain.cell, chain.cell.config
+    chain = _opened(space["cell"])
+    cell, config, store = chain.cell, chain.cell.config, chain.cell.store
     use_threads(config.cluster.threads_per_worker or max(1, int(config.cluster.cpus_per_worker)))
     with working_on(chain.finetune) as needed:
         if needed:
@@ -211,6 +221,7 @@ def _round(
         param_space={"cell": tune.grid_search(works)},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=concurrent,
+            reuse_actors=True,  # a trial need not wait for a new process that imports torch
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from experiments.cells import grid_of
 from experiments.grid import Cell
 from pixelglobal.config import Config, variant, with_settings
+from pixelglobal.store import Store
 
 NAME = "passes"
 TITLE = "Dropout passes"
@@ -29,7 +30,9 @@ def with_passes(config: Config, number: int) -> Config:
     return with_settings(variant(config, "full"), pretrain={"mc_passes": number})
 
 
-def cells(config: Config, *, seeds: Sequence[int], methods: Sequence[str] = METHODS) -> list[Cell]:
-    """One cell for each number of passes and seed."""
+def cells(
+    config: Config, stores: Sequence[Store], *, seeds: Sequence[int], methods: Sequence[str] = METHODS
+) -> list[Cell]:
+    """One cell for each cohort, number of passes and seed."""
     own = {f"passes{n}": lambda config, n=n: with_passes(config, n) for n in NUMBERS}
-    return grid_of(NAME, config, seeds=seeds, methods=methods, configs=own)
+    return grid_of(NAME, config, stores=stores, seeds=seeds, methods=methods, configs=own)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from experiments.cells import grid_of
 from experiments.grid import Cell
 from pixelglobal.config import Config, variant, with_settings
+from pixelglobal.store import Store
 
 NAME = "stabilizers"
 TITLE = "Readings of the context stabiliser"
@@ -37,7 +38,9 @@ def _read_as(part: str, reading: str) -> Callable[[Config], Config]:
     return lambda config: with_settings(variant(config, part), pretrain=settings)
 
 
-def cells(config: Config, *, seeds: Sequence[int], methods: Sequence[str] = METHODS) -> list[Cell]:
-    """One cell for each reading of each part and seed, and for what they are compared with."""
+def cells(
+    config: Config, stores: Sequence[Store], *, seeds: Sequence[int], methods: Sequence[str] = METHODS
+) -> list[Cell]:
+    """One cell for each cohort, reading of each part and seed, and for what they are compared with."""
     own = {f"{part}_{reading}": _read_as(part, reading) for part in ("gpc", "full") for reading in READINGS}
-    return grid_of(NAME, config, seeds=seeds, methods=methods, configs=own)
+    return grid_of(NAME, config, stores=stores, seeds=seeds, methods=methods, configs=own)

@@ -28,13 +28,15 @@ from typing import Any
 import torch
 
 from pixelglobal.config import Config
+from pixelglobal.pretrain import pretraining_cases
 from pixelglobal.store import Store
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
 SCHEMA = {"pretrain": 2, "finetune": 1, "evaluate": 2}
-# Settings that only change speed or what is logged.
+# Settings that only change speed or what is logged, or that are in the address by what they choose (`cases`).
 WITHOUT_EFFECT = {
     "pretrain": {
+        "cases",
         "compile",
         "checkpoint_pixel_head",
         "log_every_steps",
@@ -42,7 +44,7 @@ WITHOUT_EFFECT = {
         "on_collapse",
         "checkpoints_to_keep",
     },
-    "finetune": set(),
+    "finetune": {"patients"},
     "evaluate": {"batch_size"},
 }
 STALE_AFTER_SECONDS = 120.0
@@ -105,7 +107,7 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
     """The pre-training that a config describes, on the store's pre-training split."""
     facts = {
         "seed": config.seed,
-        "data": content_of(store, store.splits.pretrain),
+        "data": content_of(store, pretraining_cases(config, store)),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
         "stream": "local" if config.cluster.pretrain_workers == 0 else "ray",
         # Another method's section has no effect and no place here.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
 from experiments.collect import (
+    by_cohort,
     cell_table,
     curves_of,
     environment_of,
     failures,
     finished,
+    labelled_patients,
     leakage_note,
     overlays_of,
     rows_of,
@@ -22,12 +25,13 @@ from experiments.collect import (
 )
 from experiments.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
 from experiments.grid import Chain
+from experiments.learning_curve import draw_learning_curve, learning_table
+from experiments.paper import beside_paper
 from experiments.printing import Table
 from experiments.ranking import rank_methods
 from experiments.report import Picture, write_report
 from experiments.statistics_figures import draw_ranks
 from experiments.tables import comparison_table, mean_points
-from pixelglobal.store import Store
 
 
 @dataclass(frozen=True)
@@ -38,31 +42,46 @@ class StudyReport:
     tables: tuple[Table, ...]
 
 
-def report_study(study: ModuleType, chains: Sequence[Chain], store: Store, folder: Path) -> StudyReport:
+def report_study(study: ModuleType, chains: Sequence[Chain], folder: Path) -> StudyReport:
     """Write `folder/rows.parquet`, tables, figures and `folder/report.html` of the cells that are finished."""
     rows = rows_of(chains)
     folder.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(folder / "rows.parquet", index=False)
-    methods = list(dict.fromkeys(chain.cell.method for chain in finished(chains)))
-    reference = study.REFERENCE if study.REFERENCE in methods else methods[-1]
-    title = f"{study.TITLE} on {store.name}"
-    tables = [comparison_table(rows, reference=reference, title=title)]
-    if len(methods) > 1 and rows.groupby("method")["seed"].nunique().min() >= 3:
-        claim = f"{title}: a claim about the methods"
-        tables.append(comparison_table(rows, reference=reference, title=claim, unit="patient", claim="method"))
-    leakage, leaked = leakage_note(chains, store)
+    tables: list[Table] = []
+    pictures: list[Picture] = []
+    cohorts = by_cohort(finished(chains))
+    for cohort, own in cohorts.items():
+        of_cohort = rows[rows["cohort"] == cohort]
+        methods = list(dict.fromkeys(chain.cell.method for chain in own))
+        tables += _tables(study, of_cohort, methods, f"{study.TITLE} on {cohort}")
+        pictures += _pictures(own, of_cohort, methods, cohort if len(cohorts) > 1 else "")
+    pictures += _training(chains)
+    leakage, leaked = leakage_note(chains)
     page = write_report(
         folder,
-        title=title,
+        title=f"{study.TITLE} on {' and '.join(cohorts)}",
         question=study.QUESTION,
         tables=tables,
-        pictures=_pictures(chains, store, rows, methods),
+        pictures=pictures,
         cells=cell_table(chains),
         notes=[] if leaked else [leakage],
         warnings=[*([leakage] if leaked else []), *failures(chains)],
         facts=environment_of(chains),
     )
     return StudyReport(page, tuple(tables))
+
+
+def _tables(study: ModuleType, rows: pd.DataFrame, methods: list[str], title: str) -> list[Table]:
+    """The tables of one cohort."""
+    reference = study.REFERENCE if study.REFERENCE in methods else methods[-1]
+    if rows["labelled_patients"].nunique() > 1:
+        return [learning_table(rows, reference=reference, title=title)]
+    tables = [comparison_table(rows, reference=reference, title=title)]
+    if len(methods) > 1 and rows.groupby("method")["seed"].nunique().min() >= 3:
+        claim = f"{title}: a claim about the methods"
+        tables.append(comparison_table(rows, reference=reference, title=claim, unit="patient", claim="method"))
+    beside = beside_paper(rows, cohort=rows["cohort"].iloc[0], table=getattr(study, "PAPER_TABLE", "1"))
+    return tables if beside is None else [*tables, beside]
 
 
 def _ranks(rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
@@ -77,8 +96,19 @@ def _ranks(rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
     return [Picture("ranks", "Ranks", caption, draw_ranks(rank_methods(points.to_numpy()), methods))]
 
 
-def _pictures(chains: Sequence[Chain], store: Store, rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
-    pictures = [
+def _pictures(chains: Sequence[Chain], rows: pd.DataFrame, methods: list[str], cohort: str) -> list[Picture]:
+    """The pictures of one cohort, which is named where there are several."""
+    pictures = []
+    most = rows["labelled_patients"].max()
+    if rows["labelled_patients"].nunique() > 1:
+        caption = (
+            "Average DSC by number of labelled patients (the paper's Figure 5): means over test patients with their "
+            "95 % intervals, a dot for every run."
+        )
+        pictures.append(Picture("learning", "Learning curve", caption, draw_learning_curve(rows, methods)))
+        rows = rows[rows["labelled_patients"] == most]
+        chains = [chain for chain in chains if labelled_patients(chain) == most]
+    pictures += [
         Picture(
             "patients",
             "Patients",
@@ -91,9 +121,21 @@ def _pictures(chains: Sequence[Chain], store: Store, rows: pd.DataFrame, methods
             "overlays",
             "Overlays",
             "Test slices with the reference and each method's first run as contours (the paper's Figure 3).",
-            draw_overlays(overlays_of(chains, store)),
+            draw_overlays(overlays_of(chains)),
         ),
     ]
+    if maps := uncertainty_of(chains):
+        caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
+        pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
+    if not cohort:
+        return pictures
+    word = re.sub(r"[^a-z0-9]+", "_", cohort.lower())
+    return [replace(p, name=f"{p.name}_{word}", heading=f"{p.heading}, {cohort}") for p in pictures]
+
+
+def _training(chains: Sequence[Chain]) -> list[Picture]:
+    """The curves of all trainings."""
+    pictures = []
     if pretraining := curves_of(chains, "pretrain"):
         names = {
             "loss": "loss, each method's own",
@@ -118,7 +160,4 @@ def _pictures(chains: Sequence[Chain], store: Store, rows: pd.DataFrame, methods
             draw_curves(curves_of(chains, "finetune"), names, "Fine-tuning"),
         )
     )
-    if maps := uncertainty_of(chains, store):
-        caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
-        pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
     return pictures

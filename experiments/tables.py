@@ -191,11 +191,16 @@ def _compare_methods(rows: pd.DataFrame, method: str, reference: str, structure:
 
 def paired_means(rows: pd.DataFrame, method_a: str, method_b: str) -> np.ndarray:
     """Mean difference a - b of each patient in DSC points, over seeds and then structures, of volumes both scored."""
-    rows = checked(rows, method_a)
-    volumes = rows[(rows["slice_index"] == -1) & rows["method"].isin([method_a, method_b])].dropna(subset=["dice"])
-    place = ["patient", "structure", "method"]
-    table = volumes.groupby(place)["dice"].mean().unstack("method").dropna() * 100
-    return (table[method_a] - table[method_b]).groupby("patient").mean().to_numpy()
+    points = patient_points(rows, [method_a, method_b])
+    return (points[method_a] - points[method_b]).to_numpy()
+
+
+def patient_points(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Mean DSC in %, patients x methods, over seeds and then structures, of whole volumes that all methods scored."""
+    rows = checked(rows, methods[0])
+    volumes = rows[(rows["slice_index"] == -1) & rows["method"].isin(methods)].dropna(subset=["dice"])
+    table = volumes.groupby(["patient", "structure", "method"])["dice"].mean().unstack("method").dropna() * 100
+    return table.groupby("patient").mean()[list(methods)]
 
 
 def mean_points(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:

@@ -318,7 +318,7 @@ def test_a_section_enters_only_its_own_method_s_address(tiny, store, tmp_path):
     assert address(with_gl(of(tiny, "pgl"))) == address(of(tiny, "pgl"))
     assert "gl" not in pretrain_stage(tmp_path, tiny, store).facts
     names = list(OTHERS)
-    cells = comparison.cells(tiny, seeds=[0], methods=["random", "full", *names])
+    cells = comparison.cells(tiny, [store], seeds=[0], methods=["random", "full", *names])
     assert len({address(c.config) for c in cells if c.pretrained}) == 1 + len(names)
 
 

@@ -5,19 +5,20 @@ import multiprocessing
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments import ablation, comparison, passes, stabilizers
+from experiments import ablation, comparison, low_data, passes, semi_supervised, stabilizers
 from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
 from experiments.stages import environment, pretrain_stage, working_on
 from pixelglobal import config as settings
 
 
 def chain(config, store, out, method="full", seed=0):
-    cell = comparison.cells(config, seeds=[seed], methods=[method])[0]
-    return chain_of(cell, store, out)
+    cell = comparison.cells(config, [store], seeds=[seed], methods=[method])[0]
+    return chain_of(cell, out)
 
 
 def addresses(config, store, out, **kw):
@@ -152,11 +153,19 @@ def test_what_can_never_fit_is_refused_with_the_numbers(tiny):
         trials_at_once(tiny, 4, {"CPU": 2.0})
 
 
-def test_cells_are_named_for_people_and_unknown_methods_refused(tiny):
-    names = [cell.name for cell in comparison.cells(tiny, seeds=[0, 1])]
-    assert names == [f"comparison-{m}-seed{s}" for m in ("random", "full") for s in (0, 1)]
+def test_cells_are_named_for_people_and_unknown_methods_refused(tiny, store):
+    names = [cell.name for cell in comparison.cells(tiny, [store], seeds=[0, 1])]
+    assert names == [f"comparison-{m}-phantom-seed{s}" for m in ("random", "full") for s in (0, 1)]
+    own = comparison.cells(tiny, [store], seeds=[0], methods=["my.place:Method"])[0]
+    assert (own.name, own.config.pretrain.method) == ("comparison-Method-phantom-seed0", "my.place:Method")
+    twins = comparison.cells(tiny, [store, replace(store, root=store.root / "again")], seeds=[0], methods=["full"])
+    assert len({cell.name for cell in twins}) == 2
+    few = low_data.cells(tiny, [store], seeds=[0], fractions=[0.1, 0.5, 1])
+    assert [cell.name for cell in few[:2]] == [f"low_data-random-{n}patients-phantom-seed0" for n in (1, 2)]
+    with pytest.raises(ValueError, match=r"--fractions 1.5: a share of the training patients is above 0 and at most 1"):
+        low_data.cells(tiny, [store], seeds=[0], fractions=[1.5])
     with pytest.raises(ValueError, match="unknown method 'ours': choose from random, go, gp, gpc, full"):
-        comparison.cells(tiny, seeds=[0], methods=["ours"])
+        comparison.cells(tiny, [store], seeds=[0], methods=["ours"])
 
 
 def test_an_autoscaler_s_promise_counts_as_available():
@@ -179,8 +188,8 @@ def test_studies_share_what_is_the_same(tiny, store, tmp_path):
     """comparison, ablation and passes at one seed: 5 + 4 + 5 cells, but each distinct pre-training is there once."""
 
     def pretrainings(study, methods):
-        cells = study.cells(tiny, seeds=[0], methods=methods)
-        return {c.method: chain_of(c, store, tmp_path).pretrain for c in cells}
+        cells = study.cells(tiny, [store], seeds=[0], methods=methods)
+        return {c.method: chain_of(c, tmp_path).pretrain for c in cells}
 
     compared = pretrainings(comparison, ["random", "go", "gp", "gpc", "full"])
     ablated, passed = pretrainings(ablation, ablation.METHODS), pretrainings(passes, passes.METHODS)
@@ -195,8 +204,14 @@ def test_studies_share_what_is_the_same(tiny, store, tmp_path):
     for method in ("go", "gp", "gpc_hinge", "full_hinge"):  # the hinge is the config's reading
         assert read[method].name == compared[method.removesuffix("_hinge")].name
     assert len({stage.name for stage in read.values() if stage is not None} - names) == 4
+    few = [chain_of(c, tmp_path) for c in low_data.cells(tiny, [store], seeds=[0], methods=["random", "full"])]
+    assert {c.pretrain.name for c in few if c.pretrain} == {compared["full"].name}
+    whole = [chain_of(c, tmp_path) for c in comparison.cells(tiny, [store], seeds=[0])]
+    assert {c.finetune.name for c in whole} < {c.finetune.name for c in few}  # all patients are all patients
+    alone = [chain_of(c, tmp_path) for c in semi_supervised.cells(tiny, [store], seeds=[0])]
+    assert [c.finetune.name == w.finetune.name for c, w in zip(alone, whole, strict=True)] == [True, False]
 
 
-def test_a_study_refuses_the_methods_of_another(tiny):
+def test_a_study_refuses_the_methods_of_another(tiny, store):
     with pytest.raises(ValueError, match="unknown method 'passes5': choose from random, go, gp, gpc, full, gl"):
-        ablation.cells(tiny, seeds=[0], methods=["passes5"])
+        ablation.cells(tiny, [store], seeds=[0], methods=["passes5"])

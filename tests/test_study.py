@@ -70,9 +70,8 @@ def test_tune_s_own_tools_can_browse_it(study):
     assert len(folders) == 2
     table = ExperimentAnalysis(str(folders[0])).dataframe()
     assert set(table["config/cell/method"]) <= {"random", "full"}
-    assert {p.name for p in folders[0].iterdir()} >= {"comparison-random-seed0", "comparison-full-seed0"} or {
-        p.name for p in folders[1].iterdir()
-    } >= {"comparison-full-seed0"}
+    trials = {p.name for folder in folders for p in folder.iterdir()}
+    assert {"comparison-random-phantom-seed0", "comparison-full-phantom-seed0"} <= trials
     assert list(out.glob("tune/*/*/events.out.tfevents.*"))
 
 
@@ -92,7 +91,7 @@ def test_a_failed_cell_is_named_and_the_others_are_reported(study, store, tmp_pa
     words = [broken if w == out else w for w in words]
     answer = experiments("run", *words)
     assert answer.returncode == 1
-    assert "comparison-full-seed0 has no result" in " ".join(answer.stdout.split())
+    assert "comparison-full-phantom-seed0 has no result" in " ".join(answer.stdout.split())
     assert "cannot read the model" in experiments("status", *words).stdout
     assert (broken / "comparison/report.html").is_file()
 
@@ -120,7 +119,7 @@ def test_the_page_works_in_a_browser(study, tmp_path):
     assert whole.count("<svg") == 5
     assert "<table" in whole
     assert not re.search(r'(src|href)="https?://', whole)
-    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*comparison-(?:full|random)-seed0.*?</tr>", filtered, flags=re.S)
+    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*comparison-(?:full|random)-phantom-seed0.*?</tr>", filtered, flags=re.S)
     assert len(rows) == 2
     assert sum("hidden" in row[:30] for row in rows) == 1
 
@@ -130,7 +129,7 @@ def test_the_messages_of_studies(store, tmp_path, monkeypatch, capsys):
 
     base = ["--store", store.root, "--out", tmp_path]
     for words, message in (
-        (["run", "tables", *base], "unknown study 'tables': choose one of comparison, ablation, passes"),
+        (["run", "tables", *base], "unknown study 'tables': choose one of comparison, ablation, semi_supervised"),
         (["report", "comparison", *base, "--preset", "smoke"], "no cell of this study is finished; run it first"),
         (["status", "comparison", *base, "--seeds", "a"], "--seeds 'a': expected whole numbers with commas"),
     ):
@@ -139,6 +138,42 @@ def test_the_messages_of_studies(store, tmp_path, monkeypatch, capsys):
             main()
         assert stop.value.code == 2
         assert message in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.cluster
+def test_all_studies_run_end_to_end_and_share_what_they_can(store, tmp_path):
+    out = tmp_path / "out"
+    words = ["all", "--store", store.root, "--out", out, "--preset", "smoke", "--seeds", "0", "--fractions", "0.5,1"]
+    words += [*TINY, "pretrain.epochs=1", "finetune.epochs=1", "cluster.threads_per_worker=1"]
+    answer = experiments("run", *words, timeout=900)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    for name in ("comparison", "ablation", "semi_supervised", "low_data", "passes", "stabilizers"):
+        assert (out / name / "report.html").is_file()
+    # go, gp, gpc, full; full on the training patients; 5, 10, 20 passes (2 are full's); printed and detached, twice.
+    assert len(list(out.glob("stages/pretrain-*/done.json"))) == 12
+    # Each of these, random initialisation, and both random and full on one patient.
+    assert len(list(out.glob("stages/finetune-*/done.json"))) == 15
+    assert len(list(out.glob("tune/*/*-seed0"))) == 12 + 15
+    curve = (out / "low_data/tables/table_1.csv").read_text()
+    assert curve.startswith("method,metric,1 patient,2 patients")
+    assert "full gains" in curve
+
+
+@pytest.mark.cluster
+def test_several_cohorts_have_a_table_each(phantom_folder, tiny, store, tmp_path):
+    from pixelglobal.prepare import prepare
+
+    again = prepare(phantom_folder, tmp_path / "second", tiny.prepare).store
+    words = ["comparison", "--store", store.root, "--store", again.root, "--out", tmp_path / "out", "--preset", "smoke"]
+    words += ["--seeds", "0", "--methods", "random", *TINY, "finetune.epochs=1"]
+    answer = experiments("run", *words)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert {p.name for p in (tmp_path / "out/comparison/tables").glob("*.csv")} >= {"table_1.csv", "table_2.csv"}
+    assert set(pd.read_parquet(tmp_path / "out/comparison/rows.parquet")["cohort"]) == {
+        "Phantom store",
+        "Phantom second",
+    }
+    assert len(list((tmp_path / "out").glob("stages/finetune-*"))) == 1  # of the same scans: one stage serves both
 
 
 @pytest.mark.cluster

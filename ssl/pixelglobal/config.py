@@ -95,6 +95,7 @@ class Pretrain(Section):
     """Self-supervised pre-training. `variant` names the rows of the paper's Figure 4."""
 
     method: str = "pixel_global"  # one of METHOD_SECTIONS, or module:Class for a method of your own
+    cases: Literal["pretrain", "train"] = "pretrain"  # the split that is seen; train: no scan beyond the downstream set
     # Eq. (1): the global loss (Eq. 3) is always there; the three switches below are the paper's ablation.
     pixel_matching: bool = True  # Eq. (4): GP
     stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum

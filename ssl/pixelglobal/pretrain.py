@@ -130,9 +130,14 @@ def views_of(
     )
 
 
+def pretraining_cases(config: Config, store: Store) -> tuple[str, ...]:
+    """The scans that a pre-training sees."""
+    return tuple(sorted(getattr(store.splits, config.pretrain.cases)))
+
+
 def hu_scale(config: Config, store: Store) -> HuScale:
     """The intensity scale of a pre-training: clip range of the store, z-score of the pre-training cases only."""
-    facts = store.normalization(store.splits.pretrain)
+    facts = store.normalization(pretraining_cases(config, store))
     return HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
 
 
@@ -244,7 +249,7 @@ def _report_epoch(
 
 def _export(config: Config, store: Store, method: Method, scale: HuScale, folder: Path) -> None:
     parts = method.exported()
-    seen = store.cases[store.cases["case"].isin(store.splits.pretrain)]
+    seen = store.cases[store.cases["case"].isin(pretraining_cases(config, store))]
     values = config.model_dump(mode="json")
     facts = {
         "kind": "pretrained",

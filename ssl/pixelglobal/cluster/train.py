@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pixelglobal.cluster.data import RayStream, slice_dataset
 from pixelglobal.config import Config, from_dict
 from pixelglobal.finetune import finetune
-from pixelglobal.pretrain import pretrain
+from pixelglobal.pretrain import pretrain, pretraining_cases
 from pixelglobal.runs import LocalRun, default_device, use_threads
 from pixelglobal.store import LocalStream, Store
 
@@ -61,7 +61,8 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
     store = Store.open(store_root)
     if config.cluster.pretrain_workers == 0:
         use_threads(config.cluster.threads_per_worker)
-        stream = LocalStream(store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=config.seed)
+        cases = pretraining_cases(config, store)
+        stream = LocalStream(store, cases, batch_size=config.pretrain.batch_size, seed=config.seed)
         run = LocalRun(folder, config.pretrain.checkpoints_to_keep)
         return pretrain(config, store, stream, run, default_device())
     _share(config.pretrain.batch_size, config.cluster.pretrain_workers)
@@ -73,7 +74,7 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
     }
     kept = [int(path.name.removeprefix("epoch_")) for path in (folder / "train" / "pretrain").glob("epoch_*")]
     first_epoch = max(kept, default=-1) + 1
-    dataset = slice_dataset(store, store.splits.pretrain, seed=config.seed, first_epoch=first_epoch)
+    dataset = slice_dataset(store, pretraining_cases(config, store), seed=config.seed, first_epoch=first_epoch)
     _fit(_pretrain_worker, work, config, folder, "pretrain", config.cluster.pretrain_workers, {"train": dataset})
     return folder / "model"
 
@@ -110,7 +111,7 @@ def _pretrain_worker(work: dict[str, Any]) -> None:
     run = TrainRun(Path(work["folder"]))
     stream = RayStream(
         ray.train.get_dataset_shard("train"),
-        n_slices=store.n_slices(store.splits.pretrain),
+        n_slices=store.n_slices(pretraining_cases(config, store)),
         batch_size=_share(config.pretrain.batch_size, run.world_size),
         buffer_slices=config.cluster.shuffle_buffer_slices,
         seed=config.seed,
