@@ -17,6 +17,7 @@ from experiments.bench.commands import app as bench
 from experiments.collect import failures, finished
 from experiments.grid import Cell, Chain, chain_of, run_grid, start_ray, trials_at_once
 from experiments.own_commands import score, significance
+from experiments.plan import make_plan, show_plan
 from experiments.progress import shown, state_of
 from experiments.study_report import report_study
 from experiments.terminal import for_terminal
@@ -65,6 +66,28 @@ def run(
     _show_reports(chains, out)
     if any(not chain.evaluate.is_complete for chain in everything):
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    study: StudyName,
+    settings: Settings = None,
+    store: Stores = None,
+    out: Out = Path("runs"),
+    preset: Preset = "small",
+    seeds: Seeds = "0,1,2",
+    methods: Methods = None,
+    fractions: Fractions = None,
+    price_per_hour: Annotated[float | None, typer.Option(help="of a GPU, or of a CPU core without one")] = None,
+    calibrate: Annotated[bool, typer.Option(help="measure a few steps of work that never ran here")] = True,
+) -> None:
+    """Print what a study will compute, what is there already, and what the rest costs; trains nothing."""
+    _, grids = _open(study, settings, store, preset, seeds, methods, fractions)
+    chains = [chain for own in _chains(grids, out).values() for chain in own]
+    console.print("measuring a few steps of what never ran here ..." if calibrate else "", style="dim")
+    made = make_plan(chains, out, calibrate=calibrate)
+    made.save(out / "plans" / f"{study}.json")
+    show_plan(made, console, price_per_hour)
 
 
 @app.command()

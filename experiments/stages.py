@@ -48,6 +48,7 @@ WITHOUT_EFFECT = {
     "evaluate": {"batch_size"},
 }
 STALE_AFTER_SECONDS = 120.0
+TRAINING_STATES = ("checkpoints", "train")  # folders of a stage that only serve to continue it
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ def working_on(stage: Stage) -> Iterator[bool]:
         seconds = round(spent + time.perf_counter() - began, 3)
         _write(stage.folder / "done.json", {"name": stage.name, "seconds": seconds})
         earlier.unlink(missing_ok=True)
+        for name in TRAINING_STATES:  # several times the model's size, and of no use any more
+            shutil.rmtree(stage.folder / name, ignore_errors=True)
     except BaseException:
         (stage.folder / "error.txt").write_text(traceback.format_exc())
         _write(earlier, spent + time.perf_counter() - began)

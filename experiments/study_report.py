@@ -27,6 +27,7 @@ from experiments.figures import draw_curves, draw_overlays, draw_patients, draw_
 from experiments.grid import Chain
 from experiments.learning_curve import draw_learning_curve, learning_table
 from experiments.paper import beside_paper
+from experiments.plan import against_actual
 from experiments.printing import Table
 from experiments.ranking import rank_methods
 from experiments.report import Picture, write_report
@@ -66,9 +67,16 @@ def report_study(study: ModuleType, chains: Sequence[Chain], folder: Path) -> St
         cells=cell_table(chains),
         notes=[] if leaked else [leakage],
         warnings=[*([leakage] if leaked else []), *failures(chains)],
-        facts=environment_of(chains),
+        facts={**_estimate(study, chains, folder.parent), **environment_of(chains)},
     )
     return StudyReport(page, tuple(tables))
+
+
+def _estimate(study: ModuleType, chains: Sequence[Chain], out: Path) -> dict[str, dict[str, str]]:
+    """Every plan that was made of this study, against what it took."""
+    stages = {stage.name: stage for chain in chains for stage in chain.stages}
+    said = {name: against_actual(out / "plans" / f"{name}.json", stages) for name in (study.NAME, "all")}
+    return {f"plan of {name} against actual": lines for name, lines in said.items() if lines}
 
 
 def _tables(study: ModuleType, rows: pd.DataFrame, methods: list[str], title: str) -> list[Table]:

@@ -12,6 +12,7 @@ import pytest
 
 from experiments import ablation, comparison, low_data, passes, semi_supervised, stabilizers
 from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
+from experiments.plan import make_plan, workload
 from experiments.stages import environment, pretrain_stage, working_on
 from pixelglobal import config as settings
 
@@ -210,6 +211,22 @@ def test_studies_share_what_is_the_same(tiny, store, tmp_path):
     assert {c.finetune.name for c in whole} < {c.finetune.name for c in few}  # all patients are all patients
     alone = [chain_of(c, tmp_path) for c in semi_supervised.cells(tiny, [store], seeds=[0])]
     assert [c.finetune.name == w.finetune.name for c, w in zip(alone, whole, strict=True)] == [True, False]
+
+
+def test_the_same_work_is_known_by_what_it_does(tiny, store, tmp_path):
+    def works(method, seed=0, **finetune):
+        config = settings.with_settings(tiny, finetune=finetune)
+        return [workload(stage) for stage in chain(config, store, tmp_path, method, seed).stages]
+
+    assert works("full") == works("full", seed=1)
+    assert works("full")[1:] == works("random")  # where the weights come from costs nothing
+    assert works("full")[0] != works("gp")[0]
+    assert works("full")[1] == works("full", patients=1)[1]  # steps are counted
+    whole = {"steps_per_epoch": None}
+    assert works("full", **whole)[1] != works("full", **whole, patients=1)[1]
+    assert make_plan([chain(tiny, store, tmp_path)], tmp_path, calibrate=False).seconds.keys() == {
+        stage.name for stage in chain(tiny, store, tmp_path).stages
+    }
 
 
 def test_a_study_refuses_the_methods_of_another(tiny, store):

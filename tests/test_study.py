@@ -32,14 +32,17 @@ def study(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("study") / "out"
     words = ["comparison", "--store", store.root, "--out", out, "--preset", "smoke", "--seeds", "0", *TINY]
     words += ["cluster.pretrain_workers=1", "pretrain.epochs=1", "finetune.epochs=1"]
+    planned = experiments("plan", *words, "--price-per-hour", "2.5")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert not list(out.glob("stages/*/done.json"))  # a plan trains nothing
     answer = experiments("run", *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    return out, words, answer.stdout
+    return out, words, planned.stdout, answer.stdout
 
 
 @pytest.mark.cluster
 def test_rows_tables_figures_and_one_page(study, store):
-    out, _, printed = study
+    out, _, _, printed = study
     rows = pd.read_parquet(out / "comparison/rows.parquet")
     assert set(rows["method"]) == {"random", "full"}
     assert set(rows["case"]) == set(store.splits.test)
@@ -53,8 +56,30 @@ def test_rows_tables_figures_and_one_page(study, store):
 
 
 @pytest.mark.cluster
+def test_the_plan_names_what_the_run_makes_and_the_report_says_how_true_it_was(study):
+    out, words, planned, _ = study
+    plan = json.loads((out / "plans/comparison.json").read_text())
+    assert set(plan["seconds"]) == {p.parent.name for p in out.glob("stages/*/done.json")}
+    assert all(seconds > 0 for seconds in plan["seconds"].values())
+    assert "5 new stages, 0 done" in planned
+    assert f"{2.5 * plan['device_hours']:.2f} at 2.5 an hour" in planned
+    page = (out / "comparison/report.html").read_text()
+    assert "plan of comparison against actual" in page
+    assert "2 of 2 planned stages have finished" in page
+    again = experiments("plan", *words)
+    assert "All 5 stages are done: running this costs nothing." in again.stdout
+
+
+@pytest.mark.cluster
+def test_a_finished_study_keeps_no_training_states(study):
+    out = study[0]
+    assert not list(out.glob("stages/*/checkpoints"))
+    assert not list(out.glob("stages/*/train"))
+
+
+@pytest.mark.cluster
 def test_a_finished_study_computes_nothing_again(study):
-    out, words, _ = study
+    out, words, *_ = study
     stages = {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")}
     assert len(stages) == 5
     assert experiments("run", *words).returncode == 0
@@ -63,7 +88,7 @@ def test_a_finished_study_computes_nothing_again(study):
 
 @pytest.mark.cluster
 def test_tune_s_own_tools_can_browse_it(study):
-    out, _, _ = study
+    out = study[0]
     from ray.tune import ExperimentAnalysis
 
     folders = sorted((out / "tune").iterdir())
@@ -77,7 +102,7 @@ def test_tune_s_own_tools_can_browse_it(study):
 
 @pytest.mark.cluster
 def test_a_failed_cell_is_named_and_the_others_are_reported(study, store, tmp_path):
-    out, words, _ = study
+    out, words, *_ = study
     broken = shutil.copytree(out, tmp_path / "out")
     pretrained = next(broken.glob("stages/pretrain-*"))
     for stage in broken.glob("stages/*"):
@@ -101,7 +126,7 @@ def test_the_page_works_in_a_browser(study, tmp_path):
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    out, _, _ = study
+    out = study[0]
     page = out / "comparison/report.html"
 
     def dom(hash_=""):
