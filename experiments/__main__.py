@@ -6,6 +6,8 @@ The same command again continues: finished stages cost nothing.
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +16,13 @@ from rich.console import Console
 
 from experiments import ablation, comparison, low_data, passes, semi_supervised, stabilizers
 from experiments.bench.commands import app as bench
+from experiments.browse import reports_of, server_of
 from experiments.collect import failures, finished
 from experiments.grid import Cell, Chain, chain_of, run_grid, start_ray, trials_at_once
 from experiments.own_commands import score, significance
 from experiments.plan import make_plan, show_plan
-from experiments.progress import shown, state_of
+from experiments.progress import counts, overview, shown
+from experiments.rows import publish
 from experiments.study_report import report_study
 from experiments.terminal import for_terminal
 from pixelglobal.config import Config, resolve
@@ -63,6 +67,7 @@ def run(
         at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
         with shown(everything, console, at_once):
             run_grid([chain.cell for chain in everything], out)
+    publish(everything, out)
     _show_reports(chains, out)
     if any(not chain.evaluate.is_complete for chain in everything):
         raise typer.Exit(1)
@@ -100,13 +105,22 @@ def status(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
+    watch: Annotated[bool, typer.Option(help="look again every 5 seconds until all is done")] = False,
 ) -> None:
-    """Print what every cell of a study is doing, and why cells failed."""
+    """Print what every cell of a study is doing, the best so far, how long is left, and why cells failed."""
     _, grids = _open(study, settings, store, preset, seeds, methods, fractions)
-    for chain in (chain for own in _chains(grids, out).values() for chain in own):
-        words = [f"{stage.kind}: {state_of(stage)[0]}" for stage in chain.stages]
-        console.print(f"{chain.cell.name:40} {'; '.join(words)}", highlight=False)
+    chains = [chain for own in _chains(grids, out).values() for chain in own]
+    while True:
+        if watch:
+            console.clear()
+        console.print(overview(chains))
+        console.print(counts(chains), highlight=False)
+        if not watch or all(chain.evaluate.is_complete for chain in chains):
+            break
+        time.sleep(5)
+    for chain in chains:
         if (error := chain.error()) is not None:
+            console.print(f"{chain.cell.name} failed:", style="bold red", highlight=False)
             console.print(error, style="red", highlight=False, markup=False)
 
 
@@ -124,6 +138,20 @@ def report(
     """Write the report of a study from what is finished."""
     _, grids = _open(study, settings, store, preset, seeds, methods, fractions)
     _show_reports(_chains(grids, out), out)
+
+
+@app.command()
+def browse(
+    out: Out = Path("runs"), port: Annotated[int, typer.Option(help="of 127.0.0.1; 0 takes a free one")] = 8100
+) -> None:
+    """Serve the reports of a folder to this machine's browser, and say how to see the trials in TensorBoard."""
+    if not reports_of(out):
+        raise ValueError(f"no study in {out.resolve()} has a report yet: run one, or give another --out")
+    server = server_of(out, port)
+    console.print(f"http://127.0.0.1:{server.server_port}/ shows {', '.join(p.parent.name for p in reports_of(out))}")
+    console.print(f"tensorboard --logdir {out / 'tune'}    shows the trials; Ctrl-C ends this", soft_wrap=True)
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 def _open(

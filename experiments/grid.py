@@ -228,7 +228,7 @@ def _round(
         run_config=tune.RunConfig(
             name=f"{cells[0].study}-{name}-{time.strftime('%Y%m%d-%H%M%S')}",
             storage_path=str((out / "tune").resolve()),
-            failure_config=tune.FailureConfig(max_failures=0),
+            failure_config=tune.FailureConfig(max_failures=cluster.retries_per_cell),
             verbose=0,
         ),
     )

@@ -61,9 +61,11 @@ class Plan:
         return self.device_hours * per_hour
 
     def save(self, path: Path) -> None:
-        """Keep the plan, so that a report can hold it against what happened."""
+        """Keep the plan, so that a report can hold it against what happened; earlier estimates of other stages stay."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        earlier = json.loads(path.read_text())["seconds"] if path.is_file() else {}
+        values = asdict(self) | {"seconds": {**earlier, **self.seconds}}
+        path.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def make_plan(chains: Sequence[Chain], out: Path, *, calibrate: bool = True) -> Plan:

@@ -52,19 +52,44 @@ def seconds_left(chains: Sequence[Chain], at_once: int) -> float:
     return left["pretrain"] + (left["finetune"] + left["evaluate"]) / max(1, at_once)
 
 
+def overview(chains: Sequence[Chain]) -> Table:
+    """What every cell is doing, and the best validation Dice that its fine-tuning has reached."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("cell", "pre-training", "fine-tuning", "best", "evaluation"):
+        table.add_column(column)
+    for chain in chains:
+        first, second, last = (
+            state_of(s)[0] if s else "none" for s in (chain.pretrain, chain.finetune, chain.evaluate)
+        )
+        table.add_row(chain.cell.name, first, second, best_dice(chain), last)
+    return table
+
+
+def best_dice(chain: Chain) -> str:
+    """The best validation DSC in % so far, as text; empty before the first validation."""
+    values = [v for line in read_metrics(chain.finetune.folder) if (v := line.get("validation_dice")) is not None]
+    return f"{max(values) * 100:.1f}" if values else ""
+
+
+def counts(chains: Sequence[Chain]) -> str:
+    """How many cells are done, running, failed and left, and the time left if as many as now run side by side."""
+    done = sum(chain.evaluate.is_complete for chain in chains)
+    failed = sum(not chain.evaluate.is_complete and chain.error() is not None for chain in chains)
+    running = sum(any((stage.folder / "lock.json").is_file() for stage in chain.stages) for chain in chains)
+    left = minutes(seconds_left(chains, max(1, running)))
+    waiting = max(0, len(chains) - done - failed - running)
+    return (
+        f"{done} of {len(chains)} cells done, {running} running, {failed} failed, {waiting} waiting; about {left} left"
+    )
+
+
 @contextmanager
 def shown(chains: Sequence[Chain], console: Console, at_once: int) -> Iterator[None]:
     """Show the state of every cell while the body runs; single lines now and then if this is no terminal."""
     stop, began = threading.Event(), time.monotonic()
 
     def table() -> Group:
-        grid = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("cell", "pre-training", "fine-tuning", "evaluation"):
-            grid.add_column(column)
-        for chain in chains:
-            words = [state_of(s)[0] if s else "none" for s in (chain.pretrain, chain.finetune, chain.evaluate)]
-            grid.add_row(chain.cell.name, *words)
-        return Group(grid, Text(clock(began, seconds_left(chains, at_once)), style="bold"))
+        return Group(overview(chains), Text(clock(began, seconds_left(chains, at_once)), style="bold"))
 
     def watch() -> None:
         if console.is_terminal:
@@ -94,8 +119,9 @@ def shown(chains: Sequence[Chain], console: Console, at_once: int) -> Iterator[N
 def clock(began: float, left_seconds: float) -> str:
     """Elapsed and estimated time as minutes:seconds."""
     elapsed = time.monotonic() - began
-    return f"{_minutes(elapsed)} elapsed, about {_minutes(left_seconds)} left"
+    return f"{minutes(elapsed)} elapsed, about {minutes(left_seconds)} left"
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+    """Seconds as minutes:seconds."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -18,7 +18,7 @@ import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -66,17 +66,32 @@ class Stage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the result is there. A torn mark is an error that says what to delete."""
+        """Whether the result is there, its files as long as they were. A torn mark is an error that says what to delete.
+
+        A stage whose files are missing or cut is not complete: it is computed anew.
+        """
         mark = self.folder / "done.json"
         if not mark.is_file():
             return False
         try:
-            return bool(json.loads(mark.read_text())["name"] == self.name)
+            facts = json.loads(mark.read_text())
+            sizes = facts.get("bytes", {})
+            return facts["name"] == self.name and sizes == self._sizes(sizes)
         except (json.JSONDecodeError, KeyError, TypeError):
             raise ValueError(
                 f"{mark} cannot be read; delete the folder {self.folder} and run the same command again: "
                 "only this stage is computed anew"
             ) from None
+
+    def _sizes(self, names: Iterable[str]) -> dict[str, int]:
+        """Length in bytes of those of these files of the folder that exist."""
+        paths = {name: self.folder / name for name in names}
+        return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+
+    def results(self) -> dict[str, int]:
+        """The files that other stages and reports read, and their length in bytes."""
+        found = [*self.folder.glob("model/*"), *self.folder.glob("rows.parquet"), *self.folder.glob("predictions/*")]
+        return self._sizes(str(path.relative_to(self.folder)) for path in found)
 
     @property
     def seconds(self) -> float:
@@ -173,7 +188,7 @@ def working_on(stage: Stage) -> Iterator[bool]:
         (stage.folder / "error.txt").unlink(missing_ok=True)
         yield True
         seconds = round(spent + time.perf_counter() - began, 3)
-        _write(stage.folder / "done.json", {"name": stage.name, "seconds": seconds})
+        _write(stage.folder / "done.json", {"name": stage.name, "seconds": seconds, "bytes": stage.results()})
         earlier.unlink(missing_ok=True)
         for name in TRAINING_STATES:  # several times the model's size, and of no use any more
             shutil.rmtree(stage.folder / name, ignore_errors=True)

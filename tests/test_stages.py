@@ -229,6 +229,19 @@ def test_the_same_work_is_known_by_what_it_does(tiny, store, tmp_path):
     }
 
 
+def test_a_stage_that_lost_a_result_is_not_complete(tiny, store, tmp_path):
+    stage = chain(tiny, store, tmp_path).evaluate
+    with working_on(stage):
+        (stage.folder / "rows.parquet").write_bytes(b"1234")
+    assert stage.is_complete
+    (stage.folder / "rows.parquet").write_bytes(b"12")
+    assert not stage.is_complete
+    (stage.folder / "rows.parquet").unlink()
+    assert not stage.is_complete
+    with working_on(stage) as needed:
+        assert needed
+
+
 def test_a_study_refuses_the_methods_of_another(tiny, store):
     with pytest.raises(ValueError, match="unknown method 'passes5': choose from random, go, gp, gpc, full, gl"):
         ablation.cells(tiny, [store], seeds=[0], methods=["passes5"])

@@ -112,13 +112,60 @@ def test_a_failed_cell_is_named_and_the_others_are_reported(study, store, tmp_pa
     for stage in broken.glob("stages/evaluate-*"):
         if json.loads((stage / "stage.json").read_text())["finetuned"] == finetuned:
             shutil.rmtree(stage)
-    (pretrained / "model/model.safetensors").write_bytes(b"torn")
+    weights = pretrained / "model/model.safetensors"
+    weights.write_bytes(b"x" * weights.stat().st_size)  # as long as it was: damage that only reading finds
     words = [broken if w == out else w for w in words]
     answer = experiments("run", *words)
     assert answer.returncode == 1
     assert "comparison-full-phantom-seed0 has no result" in " ".join(answer.stdout.split())
     assert "cannot read the model" in experiments("status", *words).stdout
     assert (broken / "comparison/report.html").is_file()
+    tried = [path.read_text() for path in broken.glob("tune/*/comparison-full-*/error.txt")]
+    assert any("Failure # 2" in text for text in tried)  # cluster.retries_per_cell=1
+
+
+@pytest.mark.cluster
+def test_all_results_are_one_data_set_and_every_column_is_described(study):
+    out = study[0]
+    rows, cells = pd.read_parquet(out / "rows"), pd.read_parquet(out / "cells.parquet")
+    assert set(cells["evaluate"]) == set(rows["stage"]) == {p.name for p in out.glob("stages/evaluate-*")}
+    assert cells["commit"].notna().all()
+    assert list(cells.sort_values("method")["pretrain"].isna()) == [False, True]  # full, random
+    described = (ROOT / "docs/reference/rows.md").read_text()
+    lines = [line.split("|")[1].strip() for line in described.splitlines() if line.startswith("| ")]
+    assert {name for line in lines for name in line.split(", ")} - {"column"} == set(rows.columns)
+
+
+@pytest.mark.cluster
+def test_reports_can_be_browsed_and_nothing_else(study):
+    import threading
+    import urllib.error
+    import urllib.request
+
+    from experiments.browse import server_of
+
+    out = study[0]
+    server = server_of(out)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+
+    def get(path):
+        with urllib.request.urlopen(base + path) as answer:
+            return answer.read().decode()
+
+    try:
+        index = get("/")
+        assert '<a href="comparison/report.html">' in index
+        assert "evaluate-" in index
+        assert get("/comparison/report.html") == (out / "comparison/report.html").read_text()
+        assert get("/comparison/tables/table_1.csv").startswith("method,metric")
+        model = next(out.glob("stages/*/model/model.json")).relative_to(out)
+        for path in (f"/{model}", "/comparison/", "/../../etc/passwd", "/%2e%2e/store/cases.csv", "/cells.parquet"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                get(path)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.cluster

@@ -197,7 +197,8 @@ class Cluster(Section):
     gpus_per_worker: float = Field(0.0, ge=0)
     data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
     shuffle_buffer_slices: int = Field(256, ge=2)
-    max_failures: int = Field(3, ge=0)
+    max_failures: int = Field(3, ge=0)  # of the workers of one training, which go on from the last epoch each time
+    retries_per_cell: int = Field(1, ge=0)  # of a study; a retry goes on from the last epoch, too
     threads_per_worker: int | None = Field(None, ge=1)
 
 
