@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -55,8 +55,8 @@ class Table:
         """The printed cells as CSV."""
         return self.frame.to_csv(index=False)
 
-    def to_html(self) -> str:
-        """A table element with caption; the card follows as a list."""
+    def to_html(self, links: Mapping[str, str] | None = None) -> str:
+        """A table element with caption; the card follows as a list. links: where the name of a method leads."""
         head = [str(c) for c in self.frame.columns]
         body = []
         for i, row in enumerate(self.frame.itertuples(index=False)):
@@ -65,6 +65,8 @@ class Table:
                 tag = 'th scope="row"' if j == 0 else "td"
                 text = html.escape(str(value))
                 text = f"<strong>{text}</strong>" if (i, column) in self.best else text
+                if column == "method" and links and str(value) in links:
+                    text = f'<a href="{html.escape(links[str(value)])}">{text}</a>'
                 cells.append(f"<{tag}>{text}</{tag.split()[0]}>")
             first = i == 0 or self.frame["method"].iloc[i] != ""
             body.append(f"<tr{' class=first' if first else ''}>" + "".join(cells) + "</tr>")

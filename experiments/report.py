@@ -52,7 +52,9 @@ def write_report(
     names = [picture.name for picture in pictures]
     if len(set(names)) < len(names):
         raise ValueError(f"the pictures' names {', '.join(names)} must differ, since they name files")
-    shown_tables = [_write_table(table, out / "tables", i) for i, table in enumerate(tables, 1)]
+    methods = {str(cell["method"]) for cell in cells if "method" in cell}
+    links = {method: f"#filter=-{method.rpartition(':')[2]}-" for method in methods}  # part of the names of its cells
+    shown_tables = [_write_table(table, out / "tables", i, links) for i, table in enumerate(tables, 1)]
     shown_pictures = [_write_picture(picture, out / "figures") for picture in pictures]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -79,7 +81,7 @@ def write_report(
     return path
 
 
-def _write_table(table: Table, folder: Path, number: int) -> dict[str, Any]:
+def _write_table(table: Table, folder: Path, number: int, links: Mapping[str, str]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
     if len(table.comparisons):
@@ -89,7 +91,7 @@ def _write_table(table: Table, folder: Path, number: int) -> dict[str, Any]:
         path = folder / f"table_{number}.{ending}"
         path.write_text(text, encoding="utf-8")
         files.append((f"{folder.name}/{path.name}", TABLE_FILES[ending]))
-    return {"title": table.title, "html": table.to_html(), "files": files}
+    return {"title": table.title, "html": table.to_html(links), "files": files}
 
 
 def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:

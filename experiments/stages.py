@@ -66,9 +66,9 @@ class Stage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the result is there, its files as long as they were. A torn mark is an error that says what to delete.
+        """Whether the result is there, its files as long as they were; if one is missing or cut, it is computed anew.
 
-        A stage whose files are missing or cut is not complete: it is computed anew.
+        A torn mark is an error that says what to delete.
         """
         mark = self.folder / "done.json"
         if not mark.is_file():
@@ -90,7 +90,7 @@ class Stage:
 
     def results(self) -> dict[str, int]:
         """The files that other stages and reports read, and their length in bytes."""
-        found = [*self.folder.glob("model/*"), *self.folder.glob("rows.parquet"), *self.folder.glob("predictions/*")]
+        found = [*self.folder.glob("model/*"), *self.folder.glob("rows.parquet")]
         return self._sizes(str(path.relative_to(self.folder)) for path in found)
 
     @property

@@ -53,6 +53,14 @@ def test_it_opens_without_an_error(page):
     assert "4 of 4 cells" in dom
 
 
+def test_a_method_of_a_table_leads_to_its_cells(page):
+    text = page.read_text()
+    assert text.count('<a href="#filter=-full-">full</a>') == 2  # both tables
+    dom, console = browse(page, hand="location.hash = 'filter=full'; window.dispatchEvent(new Event('hashchange'))")
+    assert console == []
+    assert shown(dom) == ["full-seed0", "full-seed1"]
+
+
 def test_an_error_or_a_fetch_would_be_noticed(page):
     _, console = browse(page, hand="undefinedFunction()")
     assert "undefinedFunction is not defined" in console[0]
