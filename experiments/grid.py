@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 import ray.data
+import torch
 from ray import tune
 
 from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
@@ -276,6 +277,13 @@ def start_ray() -> dict[str, float]:
         )
         ray.data.DataContext.get_current().enable_progress_bars = False
     return what_can_be_had(ray.cluster_resources(), ray._private.state.state.get_max_resources_from_cluster_config())
+
+
+def resources_without_starting() -> dict[str, float]:
+    """What the cluster of RAY_ADDRESS has, else this machine: nothing is started here."""
+    if os.environ.get("RAY_ADDRESS") or ray.is_initialized():
+        return start_ray()
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
 def worker_variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import ray
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from experiments.calibration import Cost, measure
-from experiments.grid import Chain, start_ray, trials_at_once
+from experiments.grid import Chain, resources_without_starting, trials_at_once
 from experiments.stages import Stage
 from pixelglobal.config import Config
 
@@ -103,7 +101,7 @@ def make_plan(chains: Sequence[Chain], out: Path, *, calibrate: bool = True) -> 
 
 
 def _summed(lines: Sequence[Line], seconds: dict[str, float], config: Config) -> Plan:
-    cluster, room = config.cluster, _resources()
+    cluster, room = config.cluster, resources_without_starting()
     workers = {"pretrain": cluster.pretrain_workers, "finetune": cluster.finetune_workers, "evaluate": 0}
     at_once = {kind: trials_at_once(config, workers[kind], room) for kind in KINDS[:2]}
     per_worker = cluster.gpus_per_worker or cluster.cpus_per_worker
@@ -164,13 +162,6 @@ def workload(stage: Stage) -> str:
         facts.pop("train")  # which patients, does not matter: the steps are counted
     text = json.dumps(facts, sort_keys=True)
     return f"{stage.kind}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
-
-
-def _resources() -> dict[str, float]:
-    """What the cluster has, or this machine: a plan for this machine starts no Ray."""
-    if os.environ.get("RAY_ADDRESS") or ray.is_initialized():
-        return start_ray()
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
 def show_plan(plan: Plan, console: Console, price_per_hour: float | None = None) -> None:
