@@ -168,7 +168,10 @@ def working_on(stage: Stage) -> Iterator[bool]:
     Waits while another living process works on it; takes over from a dead one. A stage that raises keeps its folder,
     with the traceback in error.txt, so that the same command can continue it.
     """
-    stage.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        stage.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make {stage.folder} ({error}): give an --out folder that can be written to") from None
     lock = stage.folder / "lock.json"
     while not stage.is_complete and not _take(lock):
         time.sleep(1.0)

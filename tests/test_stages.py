@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import re
+import resource
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +17,8 @@ from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_v
 from experiments.plan import make_plan, workload
 from experiments.stages import environment, pretrain_stage, working_on
 from pixelglobal import config as settings
+from pixelglobal.cluster.train import run_pretrain
+from pixelglobal.store import Store
 
 
 def chain(config, store, out, method="full", seed=0):
@@ -227,6 +231,39 @@ def test_the_same_work_is_known_by_what_it_does(tiny, store, tmp_path):
     assert make_plan([chain(tiny, store, tmp_path)], tmp_path, calibrate=False).seconds.keys() == {
         stage.name for stage in chain(tiny, store, tmp_path).stages
     }
+
+
+def _pretrain_on_a_small_disk(values, root, out, limit_bytes):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))  # every longer file fails to be written
+    store = Store.open(root)
+    stage = chain(settings.from_dict(values), store, out).pretrain
+    with working_on(stage):
+        run_pretrain(settings.from_dict(values), store.root, stage.folder)
+
+
+def test_a_full_disk_is_named_and_the_stage_can_go_on(tiny, store, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    words = (tiny.model_dump(mode="json"), store.root, tmp_path, 1_000_000)
+    process = context.Process(target=_pretrain_on_a_small_disk, args=words)
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    stage = chain(tiny, store, tmp_path).pretrain
+    error = (stage.folder / "error.txt").read_text()
+    assert re.search(r"OSError: cannot write .*Free space on the disk, or give a folder", error)
+    assert not stage.is_complete
+    assert not list(stage.folder.rglob("*.partial"))
+    with working_on(stage):
+        run_pretrain(tiny, store.root, stage.folder)
+    assert stage.is_complete
+
+
+def test_a_folder_that_cannot_be_made_is_named(tiny, store, tmp_path):
+    (tmp_path / "stages").write_text("a file in the way")
+    stage = chain(tiny, store, tmp_path).pretrain
+    message = r"cannot make .*stages.*: give an --out folder that can be written to"
+    with pytest.raises(ValueError, match=message), working_on(stage):
+        pass
 
 
 def test_a_stage_that_lost_a_result_is_not_complete(tiny, store, tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -25,10 +26,17 @@ def _write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[st
     """Write NAME.safetensors and NAME.json into a folder that appears complete or not at all."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file({key: value.detach().contiguous().cpu().clone() for key, value in tensors.items()},
-              partial / f"{name}.safetensors")  # fmt: skip
-    (partial / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    try:
+        partial.mkdir(parents=True)
+        save_file({key: value.detach().contiguous().cpu().clone() for key, value in tensors.items()},
+                  partial / f"{name}.safetensors")  # fmt: skip
+        (partial / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(
+            f"cannot write {folder}: {error}. What was there before is intact. Free space on the disk, or give a "
+            "folder that can be written to; the same command then goes on from the last state that was kept"
+        ) from error
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
