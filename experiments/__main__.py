@@ -105,7 +105,7 @@ def status(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
-    watch: Annotated[bool, typer.Option(help="look again every 5 seconds until all is done")] = False,
+    watch: Annotated[bool, typer.Option(help="look again every 5 seconds until all is done or failed")] = False,
 ) -> None:
     """Print what every cell of a study is doing, the best so far, how long is left, and why cells failed."""
     _, grids = _open(study, settings, store, preset, seeds, methods, fractions)
@@ -115,7 +115,7 @@ def status(
             console.clear()
         console.print(overview(chains))
         console.print(counts(chains), highlight=False)
-        if not watch or all(chain.evaluate.is_complete for chain in chains):
+        if not watch or all(chain.evaluate.is_complete or chain.error() for chain in chains):
             break
         time.sleep(5)
     for chain in chains:
