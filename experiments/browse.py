@@ -51,7 +51,10 @@ class Handler(SimpleHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
             return
-        asked = Path(self.translate_path(self.path)).resolve()
+        try:
+            asked = Path(self.translate_path(self.path)).resolve()
+        except ValueError:  # no name of a file
+            asked = Path("/")
         parts = asked.relative_to(root).parts if asked.is_relative_to(root) else ()
         if len(parts) < 2 or parts[0] in ("stages", "tune", "rows", "plans") or asked.suffix not in SHOWN:
             self.send_error(HTTPStatus.NOT_FOUND, "only reports are served")
@@ -67,5 +70,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 def server_of(out: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1, seen from this machine alone; port 0 takes a free one."""
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(out.resolve())))
+    """A server on 127.0.0.1, seen from this machine alone; port 0 takes a free one. ValueError if the port is taken."""
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(out.resolve())))
+    except OSError as error:
+        raise ValueError(f"cannot serve on port {port} ({error}): give another --port, or 0 for a free one") from None

@@ -30,17 +30,11 @@ def rows_of(chains: Sequence[Chain]) -> pd.DataFrame:
         part["study"], part["method"], part["seed"], part["cohort"] = (
             cell.study, cell.method, cell.config.seed, cell.cohort,
         )  # fmt: skip
-        part["labelled_patients"] = labelled_patients(chain)
+        part["labelled_patients"] = chain.labelled_patients
         parts.append(part)
     if not parts:
         raise ValueError("no cell of this study is finished; run it first, or see why its cells failed with `status`")
     return pd.concat(parts, ignore_index=True)
-
-
-def labelled_patients(chain: Chain) -> int:
-    """How many patients' labels a cell was fine-tuned on."""
-    cases = chain.cell.store.cases
-    return int(cases[cases["case"].isin(chain.train_cases)]["patient"].nunique())
 
 
 def by_cohort(chains: Sequence[Chain]) -> dict[str, list[Chain]]:
@@ -115,7 +109,7 @@ def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
             "seed": config.seed,
             "state": "done" if done else "failed" if chain.error() else "missing",
             "cohort": chain.cell.cohort,
-            "labelled patients": labelled_patients(chain),
+            "labelled patients": chain.labelled_patients,
             "encoder": config.network.encoder,
             "mean DSC (%)": "",
         }

@@ -7,6 +7,7 @@ or GPU it uses. So nothing waits for something that holds what it waits for, on 
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -74,6 +75,12 @@ class Chain:
     def rows(self) -> Path:
         """The rows of the evaluation."""
         return self.evaluate.folder / "rows.parquet"
+
+    @property
+    def labelled_patients(self) -> int:
+        """How many patients' labels fine-tuning sees."""
+        cases = self.cell.store.cases
+        return int(cases[cases["case"].isin(self.train_cases)]["patient"].nunique())
 
     def error(self) -> str | None:
         """The traceback of the stage that failed, if one did."""
@@ -148,6 +155,21 @@ def _opened(work: dict[str, Any]) -> Chain:
     return chain_of(cell, Path(work["out"]))
 
 
+def _tried_again_if_it_helps(trial: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """Tune tries a trial that raises again. A ValueError says what is wrong with settings or files and would only come
+    again: its stage keeps it in error.txt, and the trial ends, with failed=1 in its results."""
+
+    @functools.wraps(trial)
+    def run(space: dict[str, Any]) -> None:
+        try:
+            trial(space)
+        except ValueError:
+            tune.report({"failed": 1})
+
+    return run
+
+
+@_tried_again_if_it_helps
 def _pretrain_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the first round."""
     chain = _opened(space["cell"])
@@ -158,6 +180,7 @@ def _pretrain_trial(space: dict[str, Any]) -> None:
     tune.report({"seconds": chain.pretrain.seconds, **_last_metrics(chain.pretrain.folder)})
 
 
+@_tried_again_if_it_helps
 def _finish_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the second round: fine-tune, then evaluate."""
     chain = _opened(space["cell"])
@@ -186,7 +209,7 @@ def _finish_trial(space: dict[str, Any]) -> None:
                     "method": cell.method,
                     "seed": config.seed,
                     "stage": chain.evaluate.name,
-                    "labelled_patients": len(chain.train_cases),
+                    "labelled_patients": chain.labelled_patients,
                 },
             )
     seconds = chain.finetune.seconds + chain.evaluate.seconds

@@ -27,7 +27,7 @@ def state_of(stage: Stage) -> tuple[str, float]:
         return f"done in {stage.seconds:.0f} s", 1.0
     if (stage.folder / "error.txt").is_file():
         return "failed", 1.0
-    if not (stage.folder / "lock.json").is_file():
+    if not stage.is_running:
         return "waiting", 0.0
     lines = read_metrics(stage.folder)
     if not lines:
@@ -75,7 +75,7 @@ def counts(chains: Sequence[Chain]) -> str:
     """How many cells are done, running, failed and left, and the time left if as many as now run side by side."""
     done = sum(chain.evaluate.is_complete for chain in chains)
     failed = sum(not chain.evaluate.is_complete and chain.error() is not None for chain in chains)
-    running = sum(any((stage.folder / "lock.json").is_file() for stage in chain.stages) for chain in chains)
+    running = sum(any(stage.is_running for stage in chain.stages) for chain in chains)
     left = minutes(seconds_left(chains, max(1, running)))
     waiting = max(0, len(chains) - done - failed - running)
     return (

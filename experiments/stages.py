@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -77,7 +77,7 @@ class Stage:
             facts = json.loads(mark.read_text())
             sizes = facts.get("bytes", {})
             return facts["name"] == self.name and sizes == self._sizes(sizes)
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
             raise ValueError(
                 f"{mark} cannot be read; delete the folder {self.folder} and run the same command again: "
                 "only this stage is computed anew"
@@ -92,6 +92,14 @@ class Stage:
         """The files that other stages and reports read, and their length in bytes."""
         found = [*self.folder.glob("model/*"), *self.folder.glob("rows.parquet")]
         return self._sizes(str(path.relative_to(self.folder)) for path in found)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a living process works on it."""
+        try:
+            return not _is_stale(self.folder / "lock.json")
+        except FileNotFoundError:
+            return False
 
     @property
     def seconds(self) -> float:
@@ -196,8 +204,9 @@ def working_on(stage: Stage) -> Iterator[bool]:
         for name in TRAINING_STATES:  # several times the model's size, and of no use any more
             shutil.rmtree(stage.folder / name, ignore_errors=True)
     except BaseException:
-        (stage.folder / "error.txt").write_text(traceback.format_exc())
-        _write(earlier, spent + time.perf_counter() - began)
+        with suppress(OSError):  # a disk that is full must not hide what went wrong
+            (stage.folder / "error.txt").write_text(traceback.format_exc())
+            _write(earlier, spent + time.perf_counter() - began)
         raise
     finally:
         stop.set()

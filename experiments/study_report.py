@@ -17,7 +17,6 @@ from experiments.collect import (
     environment_of,
     failures,
     finished,
-    labelled_patients,
     leakage_note,
     overlays_of,
     rows_of,
@@ -115,7 +114,7 @@ def _pictures(chains: Sequence[Chain], rows: pd.DataFrame, methods: list[str], c
         )
         pictures.append(Picture("learning", "Learning curve", caption, draw_learning_curve(rows, methods)))
         rows = rows[rows["labelled_patients"] == most]
-        chains = [chain for chain in chains if labelled_patients(chain) == most]
+        chains = [chain for chain in chains if chain.labelled_patients == most]
     pictures += [
         Picture(
             "patients",

@@ -253,6 +253,7 @@ def test_a_full_disk_is_named_and_the_stage_can_go_on(tiny, store, tmp_path):
     assert re.search(r"OSError: cannot write .*Free space on the disk, or give a folder", error)
     assert not stage.is_complete
     assert not list(stage.folder.rglob("*.partial"))
+    assert not stage.is_running
     with working_on(stage):
         run_pretrain(tiny, store.root, stage.folder)
     assert stage.is_complete

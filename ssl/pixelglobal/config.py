@@ -198,7 +198,7 @@ class Cluster(Section):
     data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
     shuffle_buffer_slices: int = Field(256, ge=2)
     max_failures: int = Field(3, ge=0)  # of the workers of one training, which go on from the last epoch each time
-    retries_per_cell: int = Field(1, ge=0)  # of a study; a retry goes on from the last epoch, too
+    retries_per_cell: int = Field(1, ge=0)  # of a study, unless settings or files are wrong; they go on, too
     threads_per_worker: int | None = Field(None, ge=1)
 
 
