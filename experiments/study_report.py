@@ -64,11 +64,18 @@ def report_study(study: ModuleType, chains: Sequence[Chain], folder: Path) -> St
         tables=tables,
         pictures=pictures,
         cells=cell_table(chains),
-        notes=[] if leaked else [leakage],
+        notes=[*claims(study), *([] if leaked else [leakage])],
         warnings=[*([leakage] if leaked else []), *failures(chains)],
         facts={**_estimate(study, chains, folder.parent), **environment_of(chains)},
     )
     return StudyReport(page, tuple(tables))
+
+
+def claims(study: ModuleType) -> list[str]:
+    """What the paper says on a study's question, and what would count as not reproduced: from the head of its file."""
+    paragraphs = re.split(r"\n(?=\S)", study.__doc__ or "")
+    wanted = [p for p in paragraphs if p.startswith(("The paper says:", "Not "))]
+    return [" ".join(p.split()) for p in wanted]
 
 
 def _estimate(study: ModuleType, chains: Sequence[Chain], out: Path) -> dict[str, dict[str, str]]:
