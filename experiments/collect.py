@@ -11,6 +11,7 @@ import pandas as pd
 
 from experiments.figures import Curve, Overlay, UncertaintyPicture
 from experiments.grid import Chain
+from pixelglobal.config import Config
 from pixelglobal.predict import uncertainty_maps
 from pixelglobal.runs import default_device, read_metrics
 from pixelglobal.volumes import read_labels
@@ -99,9 +100,11 @@ def uncertainty_of(chains: Sequence[Chain], count: int = 4) -> list[UncertaintyP
 
 
 def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
-    """One flat record for each cell: settings, state, scores, cost."""
+    """One flat record for each cell: what it is, its state and score, its stages, its commit, the settings that differ."""
     records = []
-    for chain in chains:
+    settings = [flat_settings(chain.cell.config) for chain in chains]
+    differ = [name for name in settings[0] if len({str(own[name]) for own in settings}) > 1 and name != "seed"]
+    for chain, own in zip(chains, settings, strict=True):
         config, done = chain.cell.config, chain.evaluate.is_complete
         record: dict[str, Any] = {
             "cell": chain.cell.name,
@@ -110,20 +113,31 @@ def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
             "state": "done" if done else "failed" if chain.error() else "missing",
             "cohort": chain.cell.cohort,
             "labelled patients": chain.labelled_patients,
-            "encoder": config.network.encoder,
             "mean DSC (%)": "",
         }
         if done:
             rows = pd.read_parquet(chain.rows)
             volumes = rows[(rows["slice_index"] == -1) & rows["contoured"]]
+            record["commit"] = json.loads((chain.evaluate.folder / "environment.json").read_text())["commit"][:10]
             record["mean DSC (%)"] = f"{volumes.groupby('structure')['dice'].mean().mean() * 100:.2f}"
         for stage in (chain.pretrain, chain.finetune, chain.evaluate):
             if stage is not None:
                 record[f"{stage.kind} (s)"] = f"{stage.seconds:.0f}" if stage.is_complete else ""
                 record[f"{stage.kind} folder"] = stage.name
+        record |= {name: str(own[name]) for name in differ}
         records.append(record)
     columns = list(dict.fromkeys(key for record in records for key in record))
     return [{column: record.get(column, "") for column in columns} for record in records]
+
+
+def flat_settings(config: Config) -> dict[str, Any]:
+    """Every setting by its name on the command line, such as pretrain.batch_size."""
+    flat: dict[str, Any] = {}
+    for section, values in config.model_dump(mode="json").items():
+        flat |= (
+            {f"{section}.{name}": v for name, v in values.items()} if isinstance(values, dict) else {section: values}
+        )
+    return flat
 
 
 def leakage_note(chains: Sequence[Chain]) -> tuple[str, bool]:

@@ -32,7 +32,7 @@ from pixelglobal.pretrain import pretraining_cases
 from pixelglobal.store import Store
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
-SCHEMA = {"pretrain": 2, "finetune": 1, "evaluate": 2}
+SCHEMA = {"pretrain": 2, "finetune": 1, "evaluate": 3}
 # Settings that only change speed or what is logged, or that are in the address by what they choose (`cases`).
 WITHOUT_EFFECT = {
     "pretrain": {

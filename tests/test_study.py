@@ -54,6 +54,8 @@ def test_rows_tables_figures_and_one_page(study, store):
     assert mean in (out / "comparison/report.html").read_text()
     page = (out / "comparison/report.html").read_text()
     assert "No leakage" in page
+    commit = json.loads(next(out.glob("stages/evaluate-*/environment.json")).read_text())["commit"]
+    assert commit[:10] in page
     assert "The paper says: Ours beats random by 14.93 %" in page
     assert "Not reproduced, if: the 95 % interval of the gain over patients includes 0." in page
 
