@@ -100,7 +100,7 @@ def uncertainty_of(chains: Sequence[Chain], count: int = 4) -> list[UncertaintyP
 
 
 def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
-    """One flat record for each cell: what it is, its state and score, its stages, its commit, the settings that differ."""
+    """One flat record for each cell: what it is, its state and score, commit and stages, and the settings that differ."""
     records = []
     settings = [flat_settings(chain.cell.config) for chain in chains]
     differ = [name for name in settings[0] if len({str(own[name]) for own in settings}) > 1 and name != "seed"]
@@ -124,7 +124,8 @@ def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
             if stage is not None:
                 record[f"{stage.kind} (s)"] = f"{stage.seconds:.0f}" if stage.is_complete else ""
                 record[f"{stage.kind} folder"] = stage.name
-        record |= {name: str(own[name]) for name in differ}
+        used = [name for name in differ if chain.pretrain is not None or not name.startswith("pretrain.")]
+        record |= {name: str(own[name]) for name in used}
         records.append(record)
     columns = list(dict.fromkeys(key for record in records for key in record))
     return [{column: record.get(column, "") for column in columns} for record in records]
@@ -134,9 +135,10 @@ def flat_settings(config: Config) -> dict[str, Any]:
     """Every setting by its name on the command line, such as pretrain.batch_size."""
     flat: dict[str, Any] = {}
     for section, values in config.model_dump(mode="json").items():
-        flat |= (
-            {f"{section}.{name}": v for name, v in values.items()} if isinstance(values, dict) else {section: values}
-        )
+        if isinstance(values, dict):
+            flat |= {f"{section}.{name}": value for name, value in values.items()}
+        else:
+            flat[section] = values
     return flat
 
 
