@@ -100,7 +100,7 @@ def uncertainty_of(chains: Sequence[Chain], count: int = 4) -> list[UncertaintyP
 
 
 def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
-    """One flat record for each cell: what it is, its state and score, commit and stages, and the settings that differ."""
+    """One flat record for each cell: what it is, its state and score, commit and stages, and what settings differ."""
     records = []
     settings = [flat_settings(chain.cell.config) for chain in chains]
     differ = [name for name in settings[0] if len({str(own[name]) for own in settings}) > 1 and name != "seed"]
