@@ -273,7 +273,8 @@ def test_three_real_patients_are_what_their_census_says(real_data, tmp_path):
     (tmp_path / "cohort").mkdir()
     (tmp_path / "cohort/dataset.json").write_text(json.dumps(facts))
     (tmp_path / "splits.json").write_text(json.dumps({name: [case] for name, case in picked.items()}))
-    asked = settings.resolve("small", [f"prepare.split_file={tmp_path / 'splits.json'}"]).prepare
+    words = [f"prepare.split_file={tmp_path / 'splits.json'}", "prepare.in_plane_spacing_mm=null"]
+    asked = settings.resolve("small", words).prepare
     made = prepare(tmp_path / "cohort", tmp_path / "store", asked)
     assert not made.rejects
     assert made.store.splits.test == (picked["test"],)
