@@ -60,7 +60,9 @@ def learning_table(
     frame = pd.DataFrame(lines, columns=["method", "metric", *map(_column, points)]).fillna("")
     seeds = rows.groupby(["method", "labelled_patients"])["seed"].nunique()
     card = (
-        f"{rows['patient'].nunique()} test patients; {seeds.min()} to {seeds.max()} training runs a method and number",
+        f"{rows['patient'].nunique()} test patients; "
+        f"{seeds.min() if seeds.min() == seeds.max() else f'{seeds.min()} to {seeds.max()}'} training runs a method "
+        "and number of labelled patients",
         "DSC is 3-D on the grid of the original scan, a mean over structures and runs of each patient; a missed "
         "structure has DSC 0",
         "Gain: mean difference over patients in DSC points, with its 95 % interval (BCa, widened for few patients)",
