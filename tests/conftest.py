@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -26,6 +27,13 @@ TINY = [
     "finetune.batch_size=4",
     "cluster.pretrain_workers=0",
 ]
+
+
+@pytest.fixture
+def figures_closed():
+    """Closes what a test draws, so that another test can tell whether code left a figure open."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,7 @@ from experiments.figures import (
 LEFT, RIGHT = slice(4, 8), slice(24, 28)  # columns run from the patient's left to the right
 
 
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures_closed")
 
 
 def overlay(predictions=("random", "full"), labels=None, size=32, case="c0"):

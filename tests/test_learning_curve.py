@@ -7,6 +7,7 @@ import pytest
 from experiments.learning_curve import draw_learning_curve, learning_table, points_of
 from experiments.stats import compare_paired, correct_p_values
 
+pytestmark = pytest.mark.usefixtures("figures_closed")
 GAINS = {4: 0.08, 8: 0.02, 40: 0.0}
 
 
