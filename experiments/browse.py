@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,11 @@ def reports_of(out: Path) -> list[Path]:
     return sorted(out.glob("*/report.html"))
 
 
+def tensorboard_command(out: Path) -> str:
+    """What shows the trials of all studies in TensorBoard."""
+    return f"tensorboard --logdir {shlex.quote(str(out / 'tune'))}"
+
+
 def index_page(out: Path) -> str:
     """A page that lists studies, with links to their reports, and the cells that have finished."""
     items = "".join(
@@ -33,7 +39,9 @@ def index_page(out: Path) -> str:
         "<style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}"
         "td,th{padding:.2rem .6rem;text-align:left;border-top:1px solid #ddd}table{border-collapse:collapse;"
         "font-size:.85rem}</style>"
-        f"<h1>Studies</h1><ul>{items or '<li>no study has a report yet</li>'}</ul><h2>Cells</h2>{table}</html>"
+        f"<h1>Studies</h1><ul>{items or '<li>no study has a report yet</li>'}</ul>"
+        f"<p>Trials in TensorBoard: <code>{html.escape(tensorboard_command(out))}</code></p>"
+        f"<h2>Cells</h2>{table}</html>"
     )
 
 

@@ -145,28 +145,37 @@ def flat_settings(config: Config) -> dict[str, Any]:
 def leakage_note(chains: Sequence[Chain]) -> tuple[str, bool]:
     """A sentence on whether any test scan, by its voxels, was seen in training for its own result; and whether so.
 
-    Of several cohorts each is looked at by itself: a scan that another cohort's models have seen harms none of its own.
+    A scan that is tested in one cohort and trained on in another harms no result here, since every cell's models see
+    one cohort; it is named all the same, for whoever goes on with these models.
     """
-    tested: set[str] = set()
-    seen: dict[str, str] = {}
-    leaked = []
+    tested: dict[str, set[str]] = {}  # the voxels of a scan to cohorts
+    seen: dict[str, set[str]] = {}
+    leaked = set()
     for chain in finished(chains):
-        cases = chain.cell.store.cases
-        own_test = set(cases[cases["case"].isin(chain.cell.store.splits.test)]["sha256"])
+        cell, cases = chain.cell, chain.cell.store.cases
+        own_test = set(cases[cases["case"].isin(cell.store.splits.test)]["sha256"])
         facts = json.loads((chain.finetune.folder / "model" / "model.json").read_text())
-        own = {sha: f"{case} in {chain.cell.name}" for case, sha in facts["cases_seen"].items()}
-        leaked += [own[sha] for sha in own_test & own.keys()]
-        tested |= own_test
-        seen |= own
-    leaked = sorted(set(leaked))
+        own_seen = {sha: case for case, sha in facts["cases_seen"].items()}
+        leaked |= {f"{own_seen[sha]} in {cell.name}" for sha in own_test & own_seen.keys()}
+        for cohorts, scans in ((tested, own_test), (seen, own_seen)):
+            for sha in scans:
+                cohorts.setdefault(sha, set()).add(cell.cohort)
+    shared = {
+        f"{sha[:8]} (tested in {a}, trained on in {b})"
+        for sha in tested.keys() & seen.keys()
+        for a in tested[sha]
+        for b in seen[sha] - {a}
+    }
     if leaked:
-        names = ", ".join(leaked)
+        names = ", ".join(sorted(leaked))
         return f"LEAKAGE: test scans were seen in training: {names}. These results must not be used.", True
-    return (
-        f"No leakage: none of the {len(tested)} test scans, compared by the content of their voxels, is among the "
-        f"{len(seen)} scans that were seen in pre-training, fine-tuning or validation.",
-        False,
+    note = (
+        f"No leakage: none of the {len(tested)} test scans, compared by the content of their voxels, was seen in the "
+        f"pre-training, fine-tuning or validation of the models that it tests ({len(seen)} scans)."
     )
+    if shared:
+        note += f" Scans that cohorts share, by the first digits of their hash: {', '.join(sorted(shared))}."
+    return note, False
 
 
 def failures(chains: Sequence[Chain]) -> list[str]:

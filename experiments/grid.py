@@ -24,6 +24,7 @@ import ray.data
 import torch
 from ray import tune
 
+from experiments.rows import publish
 from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
 from pixelglobal.cluster.train import run_finetune, run_pretrain
 from pixelglobal.config import Config, from_dict
@@ -51,9 +52,13 @@ class Cell:
     def name(self) -> str:
         """A readable name, such as comparison-full-kits19-seed1."""
         method = self.method.rpartition(":")[2]
-        cohort = re.sub(r"[^a-z0-9]+", "_", self.cohort.lower()).strip("_")
-        words = (self.study, method, self.part, cohort, f"seed{self.config.seed}")
+        words = (self.study, method, self.part, one_word(self.cohort), f"seed{self.config.seed}")
         return "-".join(word for word in words if word)
+
+
+def one_word(cohort: str) -> str:
+    """A cohort in names of cells and files."""
+    return re.sub(r"[^a-z0-9]+", "_", cohort.lower()).strip("_")
 
 
 @dataclass(frozen=True)
@@ -212,6 +217,7 @@ def _finish_trial(space: dict[str, Any]) -> None:
                     "labelled_patients": chain.labelled_patients,
                 },
             )
+    publish([chain], Path(space["cell"]["out"]))
     seconds = chain.finetune.seconds + chain.evaluate.seconds
     tune.report({"seconds": seconds, **_last_metrics(chain.finetune.folder)})
 

@@ -22,6 +22,7 @@ class Table:
     frame: pd.DataFrame  # columns: method, metric, one per structure, Average
     comparisons: pd.DataFrame  # one row per test: method, structure, unit, difference, interval, p, corrected p
     best: frozenset[tuple[int, str]]  # (row, column) of the best DSC and HD of each column
+    cells: str = ""  # what the names of its cells contain besides the method, where a study has other cells too
 
     def to_markdown(self) -> str:
         """A Markdown table with caption and card."""

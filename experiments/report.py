@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jinja2
 from matplotlib.figure import Figure
@@ -53,8 +54,7 @@ def write_report(
     if len(set(names)) < len(names):
         raise ValueError(f"the pictures' names {', '.join(names)} must differ, since they name files")
     methods = {str(cell["method"]) for cell in cells if "method" in cell}
-    links = {method: f"#filter=-{method.rpartition(':')[2]}-" for method in methods}  # part of the names of its cells
-    shown_tables = [_write_table(table, out / "tables", i, links) for i, table in enumerate(tables, 1)]
+    shown_tables = [_write_table(table, out / "tables", i, methods) for i, table in enumerate(tables, 1)]
     shown_pictures = [_write_picture(picture, out / "figures") for picture in pictures]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -81,7 +81,9 @@ def write_report(
     return path
 
 
-def _write_table(table: Table, folder: Path, number: int, links: Mapping[str, str]) -> dict[str, Any]:
+def _write_table(table: Table, folder: Path, number: int, methods: Iterable[str]) -> dict[str, Any]:
+    words = {method: f"-{method.rpartition(':')[2]}- {table.cells}".strip() for method in methods}  # in cells' names
+    links = {method: f"#{urlencode({'filter': own})}" for method, own in words.items()}
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
     if len(table.comparisons):

@@ -15,10 +15,12 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiments.grid import Chain
+if TYPE_CHECKING:  # trials publish, too
+    from experiments.grid import Chain
 
 CELL_KEYS = ["study", "method", "part", "cohort", "seed"]
 

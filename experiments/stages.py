@@ -169,6 +169,17 @@ def evaluate_stage(out: Path, config: Config, store: Store, finetuned: Stage, ca
     return _stage(out, "evaluate", facts)
 
 
+def check_writable(out: Path) -> None:
+    """Raise ValueError if nothing can be written to the folder of all stages: better now than after a training."""
+    probe = out / f".writable.{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write to {out} ({error}): give an --out folder that can be written to") from None
+
+
 @contextmanager
 def working_on(stage: Stage) -> Iterator[bool]:
     """Do a stage inside: yields False if it is complete already (also if another process has just finished it).
@@ -176,10 +187,7 @@ def working_on(stage: Stage) -> Iterator[bool]:
     Waits while another living process works on it; takes over from a dead one. A stage that raises keeps its folder,
     with the traceback in error.txt, so that the same command can continue it.
     """
-    try:
-        stage.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make {stage.folder} ({error}): give an --out folder that can be written to") from None
+    check_writable(stage.folder)
     lock = stage.folder / "lock.json"
     while not stage.is_complete and not _take(lock):
         time.sleep(1.0)

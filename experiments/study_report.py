@@ -23,7 +23,7 @@ from experiments.collect import (
     uncertainty_of,
 )
 from experiments.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
-from experiments.grid import Chain
+from experiments.grid import Chain, one_word
 from experiments.learning_curve import draw_learning_curve, learning_table
 from experiments.paper import beside_paper
 from experiments.plan import against_actual
@@ -53,8 +53,14 @@ def report_study(study: ModuleType, chains: Sequence[Chain], folder: Path) -> St
     for cohort, own in cohorts.items():
         of_cohort = rows[rows["cohort"] == cohort]
         methods = list(dict.fromkeys(chain.cell.method for chain in own))
-        tables += _tables(study, of_cohort, methods, f"{study.TITLE} on {cohort}")
-        pictures += _pictures(own, of_cohort, methods, cohort if len(cohorts) > 1 else "")
+        made = _tables(study, of_cohort, methods, f"{study.TITLE} on {cohort}")
+        drawn = _pictures(own, of_cohort, methods)
+        if len(cohorts) > 1:
+            word = one_word(cohort)
+            made = [replace(table, cells=f"-{word}-seed") for table in made]
+            drawn = [replace(p, name=f"{p.name}_{word}", heading=f"{p.heading}, {cohort}") for p in drawn]
+        tables += made
+        pictures += drawn
     pictures += _training(chains)
     leakage, leaked = leakage_note(chains)
     page = write_report(
@@ -110,8 +116,8 @@ def _ranks(rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
     return [Picture("ranks", "Ranks", caption, draw_ranks(rank_methods(points.to_numpy()), methods))]
 
 
-def _pictures(chains: Sequence[Chain], rows: pd.DataFrame, methods: list[str], cohort: str) -> list[Picture]:
-    """The pictures of one cohort, which is named where there are several."""
+def _pictures(chains: Sequence[Chain], rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
+    """The pictures of one cohort."""
     pictures = []
     most = rows["labelled_patients"].max()
     if rows["labelled_patients"].nunique() > 1:
@@ -141,10 +147,7 @@ def _pictures(chains: Sequence[Chain], rows: pd.DataFrame, methods: list[str], c
     if maps := uncertainty_of(chains):
         caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
         pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
-    if not cohort:
-        return pictures
-    word = re.sub(r"[^a-z0-9]+", "_", cohort.lower())
-    return [replace(p, name=f"{p.name}_{word}", heading=f"{p.heading}, {cohort}") for p in pictures]
+    return pictures
 
 
 def _training(chains: Sequence[Chain]) -> list[Picture]:

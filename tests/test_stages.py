@@ -15,7 +15,7 @@ import pytest
 from experiments import ablation, comparison, low_data, passes, semi_supervised, stabilizers
 from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
 from experiments.plan import make_plan, workload
-from experiments.stages import environment, pretrain_stage, working_on
+from experiments.stages import check_writable, environment, pretrain_stage, working_on
 from pixelglobal import config as settings
 from pixelglobal.cluster.train import run_pretrain
 from pixelglobal.store import Store
@@ -262,9 +262,24 @@ def test_a_full_disk_is_named_and_the_stage_can_go_on(tiny, store, tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tiny, store, tmp_path):
     (tmp_path / "stages").write_text("a file in the way")
     stage = chain(tiny, store, tmp_path).pretrain
-    message = r"cannot make .*stages.*: give an --out folder that can be written to"
+    message = r"cannot write to .*stages.*: give an --out folder that can be written to"
     with pytest.raises(ValueError, match=message), working_on(stage):
         pass
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
+    out = tmp_path / "locked"
+    out.mkdir(mode=0o555)
+    somebody = 65534 if os.geteuid() == 0 else os.geteuid()  # root may write everywhere
+    before = os.geteuid()
+    os.seteuid(somebody)
+    try:
+        with pytest.raises(ValueError, match=r"cannot write to .*locked .*Permission denied.*: give an --out folder"):
+            check_writable(out)
+    finally:
+        os.seteuid(before)
+    check_writable(tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_stage_that_lost_a_result_is_not_complete(tiny, store, tmp_path):

@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from experiments.browse import server_of
 from tests.conftest import TINY
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +29,13 @@ def experiments(*words, timeout=300, cwd=ROOT):
         [sys.executable, "-m", "experiments", *map(str, words)],
         cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
+
+
+def command(*words):
+    """The same in this process."""
+    from experiments.__main__ import app
+
+    app(list(map(str, words)), prog_name="python -m experiments", standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +95,21 @@ def test_a_finished_study_keeps_no_training_states(study):
 
 
 @pytest.mark.cluster
-def test_a_finished_study_computes_nothing_again(study):
+def test_a_finished_study_computes_nothing_again(study, monkeypatch, capsys):
     out, words, *_ = study
     stages = {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")}
     assert len(stages) == 5
-    assert experiments("run", *words).returncode == 0
+    monkeypatch.setattr("experiments.__main__.start_ray", lambda: pytest.fail("Ray was started"))
+    command("run", *words)
     assert {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")} == stages
+    assert "Report:" in capsys.readouterr().out
+
+
+@pytest.mark.cluster
+def test_another_seed_needs_its_own_cells_alone(study, capsys):
+    words = ["0,1" if word == "0" else word for word in study[1]]
+    command("plan", *words, "--no-calibrate")
+    assert "5 new stages, 5 done" in capsys.readouterr().out
 
 
 @pytest.mark.cluster
@@ -140,64 +161,64 @@ def test_all_results_are_one_data_set_and_every_column_is_described(study):
     assert {name for line in lines for name in line.split(", ")} - {"column"} == set(rows.columns)
 
 
-@pytest.mark.cluster
-def test_reports_can_be_browsed_and_nothing_else(study):
-    import threading
-    import urllib.error
-    import urllib.request
-
-    from experiments.browse import server_of
-
-    out = study[0]
-    server = server_of(out)
+@pytest.fixture
+def address(study):
+    """Where `browse` serves the study."""
+    server = server_of(study[0])
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    base = f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.cluster
+def test_reports_can_be_browsed_and_nothing_else(study, address):
+    out = study[0]
 
     def get(path):
-        with urllib.request.urlopen(base + path) as answer:
+        with urllib.request.urlopen(address + path) as answer:
             return answer.read().decode()
 
-    try:
-        index = get("/")
-        assert '<a href="comparison/report.html">' in index
-        assert "evaluate-" in index
-        assert get("/comparison/report.html") == (out / "comparison/report.html").read_text()
-        assert get("/comparison/tables/table_1.csv").startswith("method,metric")
-        model = next(out.glob("stages/*/model/model.json")).relative_to(out)
-        for path in (f"/{model}", "/comparison/", "/../../etc/passwd", "/%2e%2e/store/cases.csv", "/cells.parquet"):
-            with pytest.raises(urllib.error.HTTPError, match="404"):
-                get(path)
-    finally:
-        server.shutdown()
-        server.server_close()
+    index = get("/")
+    assert '<a href="comparison/report.html">' in index
+    assert "evaluate-" in index
+    assert f"tensorboard --logdir {out / 'tune'}" in index
+    assert get("/comparison/report.html") == (out / "comparison/report.html").read_text()
+    assert get("/comparison/tables/table_1.csv").startswith("method,metric")
+    model = next(out.glob("stages/*/model/model.json")).relative_to(out)
+    for path in (f"/{model}", "/comparison/", "/../../etc/passwd", "/%2e%2e/store/cases.csv", "/cells.parquet"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(path)
 
 
 @pytest.mark.cluster
-def test_the_page_works_in_a_browser(study, tmp_path):
+def test_the_served_pages_work_in_a_browser(address, tmp_path):
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    out = study[0]
-    page = out / "comparison/report.html"
 
-    def dom(hash_=""):
+    def opened(path, *what):
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                   f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0", "--dump-dom",
-                   f"file://{page}{hash_}"]  # fmt: skip
+                   f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0", *what,
+                   address + path]  # fmt: skip
         answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert "CONSOLE" not in answer.stderr
         return answer.stdout
 
-    import re
-
-    whole, filtered = dom(), dom("#filter=random")
+    assert "comparison/report.html" in opened("/", "--dump-dom")
+    whole = opened("/comparison/report.html", "--dump-dom")
     assert whole.count("<svg") == 5
     assert "<table" in whole
     assert not re.search(r'(src|href)="https?://', whole)
+    filtered = opened("/comparison/report.html#filter=random", "--dump-dom")
     rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*comparison-(?:full|random)-phantom-seed0.*?</tr>", filtered, flags=re.S)
     assert len(rows) == 2
     assert sum("hidden" in row[:30] for row in rows) == 1
+    opened("/comparison/report.html", f"--print-to-pdf={tmp_path / 'report.pdf'}")
+    printed = (tmp_path / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") >= 3
 
 
 def test_the_messages_of_studies(store, tmp_path, monkeypatch, capsys):
@@ -240,16 +261,23 @@ def test_several_cohorts_have_a_table_each(phantom_folder, tiny, store, tmp_path
     from pixelglobal.prepare import prepare
 
     again = prepare(phantom_folder, tmp_path / "second", tiny.prepare).store
-    words = ["comparison", "--store", store.root, "--store", again.root, "--out", tmp_path / "out", "--preset", "smoke"]
+    other_split = tiny.prepare.model_copy(update={"split_seed": 1})
+    third = prepare(phantom_folder, tmp_path / "third", other_split).store
+    assert set(third.splits.test) != set(store.splits.test)
+    stores = [word for one in (store, again, third) for word in ("--store", one.root)]
+    words = ["comparison", *stores, "--out", tmp_path / "out", "--preset", "smoke"]
     words += ["--seeds", "0", "--methods", "random", *TINY, "finetune.epochs=1"]
     answer = experiments("run", *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert {p.name for p in (tmp_path / "out/comparison/tables").glob("*.csv")} >= {"table_1.csv", "table_2.csv"}
-    assert set(pd.read_parquet(tmp_path / "out/comparison/rows.parquet")["cohort"]) == {
-        "Phantom store",
-        "Phantom second",
-    }
-    assert len(list((tmp_path / "out").glob("stages/finetune-*"))) == 1  # of the same scans: one stage serves both
+    assert len(list((tmp_path / "out/comparison/tables").glob("table_?.csv"))) == 3
+    cohorts = {"Phantom store", "Phantom second", "Phantom third"}
+    assert set(pd.read_parquet(tmp_path / "out/comparison/rows.parquet")["cohort"]) == cohorts
+    assert len(list((tmp_path / "out").glob("stages/finetune-*"))) == 2  # of the same scans and split: one for both
+    page = (tmp_path / "out/comparison/report.html").read_text()
+    assert 'href="#filter=-random-+-phantom_third-seed"' in page
+    assert "No leakage" in page
+    trained_on_elsewhere = set(third.splits.test) & {*store.splits.train, *store.splits.validation}
+    assert page.count("(tested in Phantom third, trained on in Phantom store)") == len(trained_on_elsewhere) > 0
 
 
 @pytest.mark.cluster
