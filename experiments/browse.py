@@ -32,7 +32,8 @@ def index_page(out: Path) -> str:
         for page in reports_of(out)
     )
     cells = out / "cells.parquet"
-    table = pd.read_parquet(cells).to_html(index=False, border=0, na_rep="") if cells.is_file() else ""
+    shown = pd.read_parquet(cells).drop(columns="config") if cells.is_file() else pd.DataFrame()
+    table = shown.to_html(index=False, border=0, na_rep="") if len(shown) else ""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
         f"<title>Studies in {html.escape(str(out))}</title>"

@@ -298,6 +298,7 @@ def start_ray() -> dict[str, float]:
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's banners, which verbose=0 leaves on
         ray.init(
             address=None if os.environ.get("RAY_ADDRESS") else "local",
             log_to_driver=False,

@@ -105,7 +105,8 @@ def shown(chains: Sequence[Chain], console: Console, at_once: int) -> Iterator[N
                 for stage in chain.stages
                 if (words := state_of(stage)[0]).startswith(("step", "eval"))
             ]
-            console.print(f"{clock(began, seconds_left(chains, at_once))}: {'; '.join(running) or 'starting workers'}")
+            words = "; ".join(running) or "starting workers"
+            console.print(f"{clock(began, seconds_left(chains, at_once))}: {words}", soft_wrap=True, highlight=False)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
