@@ -299,7 +299,7 @@ def start_ray() -> dict[str, float]:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's banners, which verbose=0 leaves on
-        ray.init(
+        _init_patiently(
             address=None if os.environ.get("RAY_ADDRESS") else "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -307,6 +307,17 @@ def start_ray() -> dict[str, float]:
         )
         ray.data.DataContext.get_current().enable_progress_bars = False
     return what_can_be_had(ray.cluster_resources(), ray._private.state.state.get_max_resources_from_cluster_config())
+
+
+def _init_patiently(tries: int = 4, **options: Any) -> None:
+    """ray.init; a busy machine may need longer than the 30 s that Ray gives its own processes to start."""
+    for left in reversed(range(tries)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            if left == 0 or "timed out during startup" not in str(error):
+                raise
 
 
 def resources_without_starting() -> dict[str, float]:

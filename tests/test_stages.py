@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ablation, comparison, low_data, passes, semi_supervised, stabilizers
+from experiments import ablation, comparison, grid, low_data, passes, semi_supervised, stabilizers
 from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
 from experiments.plan import make_plan, workload
 from experiments.stages import check_writable, environment, pretrain_stage, working_on
@@ -293,6 +293,22 @@ def test_a_stage_that_lost_a_result_is_not_complete(tiny, store, tmp_path):
     assert not stage.is_complete
     with working_on(stage) as needed:
         assert needed
+
+
+def test_ray_is_given_more_time_on_a_busy_machine_and_other_errors_are_raised(monkeypatch):
+    said = iter([Exception("The current node timed out during startup."), None, ConnectionError("no such address")])
+    tries = []
+
+    def init(**options):
+        tries.append(options)
+        if (error := next(said)) is not None:
+            raise error
+
+    monkeypatch.setattr(grid.ray, "init", init)
+    grid._init_patiently(address="local")
+    assert tries == [{"address": "local"}] * 2
+    with pytest.raises(ConnectionError):
+        grid._init_patiently(address="local")
 
 
 def test_a_study_refuses_the_methods_of_another(tiny, store):
