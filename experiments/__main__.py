@@ -18,10 +18,11 @@ from experiments.asked import STUDIES, Asked, takes_a_study
 from experiments.bench.commands import app as bench
 from experiments.browse import reports_of, server_of, tensorboard_command
 from experiments.collect import failures, finished
-from experiments.grid import run_grid, start_ray, trials_at_once
+from experiments.grid import run_grid
 from experiments.own_commands import score, significance
 from experiments.plan import make_plan, show_plan
 from experiments.progress import counts, overview, shown
+from experiments.resources import start_ray, trials_at_once
 from experiments.rows import publish
 from experiments.stages import check_writable
 from experiments.study_report import report_study

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
-import math
-import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-import ray.data
-import torch
 from ray import tune
 
+from experiments.resources import start_ray, trials_at_once
 from experiments.rows import publish
 from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
 from pixelglobal.cluster.train import run_finetune, run_pretrain
@@ -32,8 +27,6 @@ from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import choose_patients
 from pixelglobal.runs import default_device, use_threads
 from pixelglobal.store import Store
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -269,79 +262,3 @@ def _round(
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["cell"]["name"])
-
-
-def trials_at_once(config: Config, workers: int, available: dict[str, float]) -> int:
-    """How many trials fit on the cluster together, Ray Data's share left free.
-
-    Raises ValueError if not even one fits, with what is asked for and what there is.
-    """
-    cluster, count = config.cluster, max(1, workers)
-    data = cluster.data_cpus if workers > 0 else 0.0
-    cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
-    fits = math.floor((cpus - data) / (count * cluster.cpus_per_worker) + 1e-9)
-    if cluster.gpus_per_worker:
-        fits = min(fits, math.floor(gpus / (count * cluster.gpus_per_worker) + 1e-9))
-    if fits < 1:
-        raise ValueError(
-            f"one training needs {count} x {cluster.cpus_per_worker:g} CPUs and {count} x {cluster.gpus_per_worker:g} "
-            f"GPUs, and {data:g} CPUs must stay free for Ray Data; the cluster has {cpus:g} CPUs and {gpus:g} GPUs. "
-            "Lower cluster.pretrain_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, or add nodes"
-        )
-    return fits
-
-
-def start_ray() -> dict[str, float]:
-    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine.
-
-    Returns what the cluster has or, with an autoscaler, can grow to.
-    """
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's banners, which verbose=0 leaves on
-        _init_patiently(
-            address=None if os.environ.get("RAY_ADDRESS") else "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": worker_variables(os.environ)},
-        )
-        ray.data.DataContext.get_current().enable_progress_bars = False
-    return what_can_be_had(ray.cluster_resources(), ray._private.state.state.get_max_resources_from_cluster_config())
-
-
-def _init_patiently(tries: int = 4, **options: Any) -> None:
-    """ray.init; a busy machine may need longer than the 30 s that Ray gives its own processes to start."""
-    for left in reversed(range(tries)):
-        try:
-            ray.init(**options)
-            return
-        except Exception as error:
-            if left == 0 or "timed out during startup" not in str(error):
-                raise
-
-
-def resources_without_starting() -> dict[str, float]:
-    """What the cluster of RAY_ADDRESS has, else this machine: nothing is started here."""
-    if os.environ.get("RAY_ADDRESS") or ray.is_initialized():
-        return start_ray()
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-
-
-def worker_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What every worker gets in its environment, less what the submitted job sets itself (Ray refuses both).
-
-    PYTHONPATH finds the code: by its place here, and in a job by the working directory that Ray ships to every node.
-    """
-    paths = [str(ROOT / "ssl"), str(ROOT)]
-    if environ.get("RAY_ADDRESS"):
-        paths = ["ssl", ".", *paths]
-    job = json.loads(environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-    set_by_the_job = (job.get("runtime_env") or {}).get("env_vars") or {}
-    variables = {"PYTHONPATH": os.pathsep.join(paths)}
-    return {key: value for key, value in variables.items() if key not in set_by_the_job}
-
-
-def what_can_be_had(now: Mapping[str, float], at_most: Mapping[str, float] | None) -> dict[str, float]:
-    """The resources of the nodes that run, or of all that the autoscaler may start if that is more."""
-    grown = at_most or {}
-    return {name: max(now.get(name, 0.0), grown.get(name, 0.0)) for name in {*now, *grown}}

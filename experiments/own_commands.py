@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from experiments.grid import start_ray
 from experiments.margins import compare_with_margin
 from experiments.own_predictions import (
     cohorts_of,
@@ -26,6 +25,7 @@ from experiments.own_predictions import (
     write_tables,
 )
 from experiments.power import required_patients
+from experiments.resources import start_ray
 from experiments.tables import paired_means
 from experiments.terminal import for_terminal
 from pixelglobal.cluster.prepare import map_on_ray

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.calibration import Cost, measure
-from experiments.grid import Chain, resources_without_starting, trials_at_once
+from experiments.grid import Chain
+from experiments.resources import resources_without_starting, trials_at_once
 from experiments.stages import Stage
 from pixelglobal.config import Config
 

@@ -85,7 +85,7 @@ def test_only_the_cluster_rooms_know_ray():
         if any(name.split(".")[0] == "ray" for name in imported(p))
     }
     inside = {k for k in knowing if k.startswith("ssl/pixelglobal/cluster/")}
-    assert knowing - inside <= {"ssl/pixelglobal/cli.py", "experiments/grid.py"}
+    assert knowing - inside <= {"ssl/pixelglobal/cli.py", "experiments/grid.py", "experiments/resources.py"}
 
 
 def test_statistics_know_no_models_and_losses_no_files():

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ablation, comparison, grid, low_data, passes, semi_supervised, stabilizers
-from experiments.grid import chain_of, trials_at_once, what_can_be_had, worker_variables
+from experiments import ablation, comparison, low_data, passes, resources, semi_supervised, stabilizers
+from experiments.grid import chain_of
 from experiments.plan import make_plan, workload
+from experiments.resources import trials_at_once, what_can_be_had, worker_variables
 from experiments.stages import check_writable, environment, pretrain_stage, working_on
 from pixelglobal import config as settings
 from pixelglobal.cluster.train import run_pretrain
@@ -304,11 +305,11 @@ def test_ray_is_given_more_time_on_a_busy_machine_and_other_errors_are_raised(mo
         if (error := next(said)) is not None:
             raise error
 
-    monkeypatch.setattr(grid.ray, "init", init)
-    grid._init_patiently(address="local")
+    monkeypatch.setattr(resources.ray, "init", init)
+    resources._init_patiently(address="local")
     assert tries == [{"address": "local"}] * 2
     with pytest.raises(ConnectionError):
-        grid._init_patiently(address="local")
+        resources._init_patiently(address="local")
 
 
 def test_a_study_refuses_the_methods_of_another(tiny, store):

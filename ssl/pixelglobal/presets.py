@@ -42,10 +42,13 @@ PRESETS: dict[str, dict[str, Any]] = {
             "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "ema_base": 0.99, "batch_size": 8,
             "epochs": 2, "steps_per_epoch": 20, "warmup_epochs": 0.5, "mc_passes": 4, "global_outputs": 64,
             "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32,
-            "pixel_head_hidden": 64, "pixel_head_bottleneck": 32, "pixels_per_image": 256, "precision": "fp32",
+            "pixel_head_hidden": 64, "pixel_head_bottleneck": 32, "pixels_per_image": 256, "flips": False,
+            "precision": "fp32",
         },
         "gl": {"hidden": 64, "outputs": 32}, "pgl": {"hidden": 64, "outputs": 32, "stride": 8},
         "byol": {"hidden": 64, "outputs": 32}, "simclr": {"hidden": 64, "outputs": 32},
-        "finetune": {"epochs": 6, "steps_per_epoch": 15, "patience_epochs": 6, "precision": "fp32"},
+        "finetune": {
+            "learning_rate": 3e-3, "epochs": 6, "steps_per_epoch": 30, "patience_epochs": 6, "precision": "fp32",
+        },
     },
 }  # fmt: skip
