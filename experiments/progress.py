@@ -99,14 +99,13 @@ def shown(chains: Sequence[Chain], console: Console, at_once: int) -> Iterator[N
                 live.update(table())
             return
         while not stop.wait(SECONDS_BETWEEN_LINES):
-            running = [
-                f"{chain.cell.name} {stage.kind} {words}"
-                for chain in chains
-                for stage in chain.stages
-                if (words := state_of(stage)[0]).startswith(("step", "eval"))
-            ]
-            words = "; ".join(running) or "starting workers"
-            console.print(f"{clock(began, seconds_left(chains, at_once))}: {words}", soft_wrap=True, highlight=False)
+            running: dict[str, str] = {}  # a stage that several cells share is named once
+            for chain in chains:
+                for stage in chain.stages:
+                    if (words := state_of(stage)[0]).startswith(("step", "eval")):
+                        running.setdefault(stage.name, f"{chain.cell.name} {stage.kind} {words}")
+            line = "; ".join(running.values()) or "starting workers"
+            console.print(f"{clock(began, seconds_left(chains, at_once))}: {line}", soft_wrap=True, highlight=False)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
