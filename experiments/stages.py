@@ -27,23 +27,15 @@ from typing import Any
 
 import torch
 
-from pixelglobal.config import Config
+from pixelglobal.config import PRETRAIN_WITHOUT_EFFECT, Config
 from pixelglobal.pretrain import pretraining_cases
 from pixelglobal.store import Store
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
-SCHEMA = {"pretrain": 2, "finetune": 1, "evaluate": 3}
+SCHEMA = {"pretrain": 3, "finetune": 2, "evaluate": 3}
 # Settings that only change speed or what is logged, or that are in the address by what they choose (`cases`).
 WITHOUT_EFFECT = {
-    "pretrain": {
-        "cases",
-        "compile",
-        "checkpoint_pixel_head",
-        "log_every_steps",
-        "measure_every_steps",
-        "on_collapse",
-        "checkpoints_to_keep",
-    },
+    "pretrain": {"cases", *PRETRAIN_WITHOUT_EFFECT},
     "finetune": {"patients"},
     "evaluate": {"batch_size"},
 }
@@ -133,7 +125,8 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
         "seed": config.seed,
         "data": content_of(store, pretraining_cases(config, store)),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
-        "stream": "local" if config.cluster.pretrain_workers == 0 else "ray",
+        # How the slices come: from Ray they are mixed in a buffer.
+        "buffer_slices": config.cluster.shuffle_buffer_slices if config.cluster.pretrain_workers else None,
         # Another method's section has no effect and no place here.
         **{name: _settings(config, name) for name in ("views", "network", "pretrain", *config.method_sections)},
     }

@@ -53,6 +53,16 @@ def test_the_verbs_one_after_the_other(phantom_folder, tmp_path):
     assert "pretrain.learning_rate=0.001 there, 0.5 now" in str(other.exception)
 
 
+def test_settings_of_the_ablation_are_kept_without_a_variant(store, tmp_path):
+    small = ["--preset", "smoke", *TINY, "pretrain.epochs=1", "pretrain.steps_per_epoch=1"]
+    words = ["pretrain.pixel_matching=false", "pretrain.stabilizer=off", "pretrain.uncertainty_weighting=false"]
+    assert call("pretrain", "--store", store.root, "--out", tmp_path / "go", *small, *words).exit_code == 0
+    assert read_model(tmp_path / "go/model")[1]["pretrain"]["pixel_matching"] is False
+    # What only decides when a run stops may change in its folder.
+    words.append("pretrain.on_collapse=warn")
+    assert call("pretrain", "--store", store.root, "--out", tmp_path / "go", *small, *words).exit_code == 0
+
+
 def test_variants_are_values(store, tmp_path):
     small = ["--preset", "smoke", *TINY, "pretrain.epochs=1", "pretrain.steps_per_epoch=1"]
     answer = call("pretrain", "--store", store.root, "--out", tmp_path / "go", "--variant", "go", *small)

@@ -157,3 +157,11 @@ def test_half_precision_is_reduced_in_fp32():
     assert nt_xent(vectors, *pairs, TAU).dtype == torch.float32
     torch.testing.assert_close(nt_xent(vectors, *pairs, TAU), nt_xent(vectors.float(), *pairs, TAU))
     assert contrastive.EXCLUDED < -1e6
+
+
+def test_cosines_stay_in_fp32_under_mixed_precision():
+    vectors, one, two = numbers(8, 16), numbers(2, 25, 6, seed=5), numbers(2, 25, 6, seed=6)
+    pairs = pairs_of_views(4, vectors.device)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = nt_xent(vectors, *pairs, TAU), regional_contrast(one, two, None, TAU)
+    torch.testing.assert_close(mixed, (nt_xent(vectors, *pairs, TAU), regional_contrast(one, two, None, TAU)))

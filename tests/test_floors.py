@@ -25,6 +25,7 @@ NEIGHBOURS = {
     ("optim", "config"),
     ("mc_dropout", "networks"),
     ("collapse", "uncertainty"),
+    ("uncertainty", "devices"),
     ("alignment", "geometry"),
     ("runs", "slices"),
     ("store", "slices"),

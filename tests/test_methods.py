@@ -21,7 +21,7 @@ from pixelglobal.finetune import finetune
 from pixelglobal.losses import disagreement, targets
 from pixelglobal.methods import METHODS, method_class
 from pixelglobal.methods.method import Method
-from pixelglobal.networks import seeded
+from pixelglobal.networks import compile_networks, seeded
 from pixelglobal.optim import pretraining_optimizer
 from pixelglobal.pretrain import hu_scale, pretrain, stage_of, views_of
 from pixelglobal.runs import LocalRun, read_metrics
@@ -167,6 +167,15 @@ def test_no_method_mirrors_its_views_if_told_not_to(tiny):
     for name in METHODS:
         plan = built(of(settings.with_settings(tiny, pretrain={"flips": False}), name)).view_plan(0)
         assert plan.views.flip_horizontal_probability == plan.views.flip_vertical_probability == 0, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_has_its_networks_compiled(tiny, name):
+    method = built(of(tiny, name))
+    compile_networks(method)
+    encoders = [m for path, m in method.named_modules() if path.endswith("encoder")]
+    assert encoders
+    assert all(m._compiled_call_impl is not None for m in encoders)
 
 
 def test_gl_through_the_dictionary_equals_shared_geometry_where_views_are_alike(tiny):

@@ -8,10 +8,11 @@ import torch
 
 from pixelglobal import config as settings
 from pixelglobal.losses import disagreement, targets
+from pixelglobal.mc_dropout import predictive_uncertainty
 from pixelglobal.methods.pixel_global import PixelGlobal, teacher_uncertainty
-from pixelglobal.networks import seeded
+from pixelglobal.networks import ProjectionHead, seeded
 from pixelglobal.seeds import generator
-from pixelglobal.uncertainty import monte_carlo_uncertainty
+from pixelglobal.uncertainty import channel_mask, monte_carlo_uncertainty
 from pixelglobal.views import HuScale, make_view_pair
 
 BASE = settings.resolve("smoke", ["pretrain.pixels_per_image=64", "pretrain.pixel_outputs=8"])
@@ -100,6 +101,16 @@ def test_dropout_passes_after_the_shared_prefix_equal_whole_passes():
             slow = monte_carlo_uncertainty(whole_pass, config.pretrain.mc_passes)
         torch.testing.assert_close(fast, slow, atol=1e-5, rtol=1e-4)
         assert fast.std() > 0
+
+
+def test_strong_features_do_not_overflow_half_precision():
+    head = ProjectionHead(16, 32, 16, 8, hidden_layers=1, bn_logits=False).train()
+    y_M = 3 * torch.randn(60_000, 16, generator=generator(0))  # a sum of squares over pixels is beyond 65504
+    masks = torch.stack([channel_mask(1, 16, 0.5, y_M, generator(i)) for i in range(3)])
+    inputs = (head, y_M, [len(y_M)], masks, torch.zeros(8), 0.04)
+    with torch.autocast("cpu", dtype=torch.float16):
+        half = predictive_uncertainty(*inputs)
+    torch.testing.assert_close(half, predictive_uncertainty(*inputs), atol=0.02, rtol=0)
 
 
 def test_the_stabiliser_takes_away_the_partner_s_disagreement():

@@ -45,6 +45,14 @@ def test_stored_slices_are_the_clipped_scan(store, phantom_folder):
     assert (store.paste_back("phantom_000", batch.label.numpy()) == volume.labels).all()
 
 
+def test_normalisation_of_very_many_voxels_does_not_overflow(store, monkeypatch):
+    cases = store.cases.iloc[:2].assign(n_pixels=10**14, hu_sum=-3 * 10**16, hu_sum_of_squares=92 * 10**17)
+    monkeypatch.setattr(store, "cases", cases)
+    facts = store.normalization(cases["case"])
+    assert facts.mean_hu == -300
+    assert facts.std_hu == pytest.approx((92_000 - 300**2) ** 0.5)
+
+
 def test_normalisation_is_that_of_the_named_cases_only(store):
     cases = store.splits.pretrain
     values = torch.cat([store.read_case(c).image_hu for c in cases]).double()

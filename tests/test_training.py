@@ -115,8 +115,6 @@ def test_mixed_precision_trains_on_the_cpu(tiny, store, tmp_path, precision):
     config = settings.with_settings(
         tiny, pretrain={"precision": precision, "epochs": 1}, finetune={"precision": precision, "epochs": 1}
     )
-    if precision == "fp16":
-        config = settings.with_settings(config, finetune={"precision": "fp32"})
     start = pretrained(config, store, LocalRun(tmp_path / "p"))
     finetuned(config, store, LocalRun(tmp_path / "f"), start)
     assert all(torch.isfinite(t.float()).all() for t in read_model(tmp_path / "f" / "model")[0].values())

@@ -75,10 +75,11 @@ def pretrain(
     out: Out,
     overrides: Settings = None,
     preset: Preset = "paper",
-    variant: Annotated[str, typer.Option("--variant", help="go, gp, gpc or full: the rows of the ablation")] = "full",
+    variant: Annotated[str | None, typer.Option(help="go, gp, gpc or full: the rows of the ablation")] = None,
 ) -> None:
     """Pre-train without labels on the store's pre-training split."""
-    config = settings.variant(settings.resolve(preset, overrides or []), variant)
+    config = settings.resolve(preset, overrides or [])
+    config = settings.variant(config, variant) if variant else config
     opened = Store.open(store)
     _claim(out, config)
     _start_ray_for(config.cluster.pretrain_workers)
@@ -203,6 +204,7 @@ def _claim(out: Path, config: settings.Config) -> None:
             if isinstance(values, dict) and section != "cluster"
             for name, value in values.items()
             if before[section].get(name) != value
+            and not (section == "pretrain" and name in settings.PRETRAIN_WITHOUT_EFFECT)
         ]
         if before["seed"] != config.seed:
             different.append(f"seed={before['seed']} there, {config.seed} now")

@@ -8,6 +8,7 @@ of NIfTI files without labels.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,7 +263,7 @@ def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
         )
     labelled = {c.case for c in cases if c.label is not None}
     for name, part in vars(splits).items():
-        if twice := sorted({case for case in part if part.count(case) > 1}):
+        if twice := sorted(case for case, count in Counter(part).items() if count > 1):
             raise ValueError(f"{path}: {name} names {', '.join(twice[:5])} more than once; expected every case once")
         if name != "pretrain" and (bare := sorted(set(part) - labelled)):
             raise ValueError(

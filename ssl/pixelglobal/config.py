@@ -179,6 +179,15 @@ class Finetune(Section):
     scale_max: float = Field(1.1, gt=0)
     precision: Precision = "bf16"
 
+    @model_validator(mode="after")
+    def _check(self) -> Finetune:
+        if self.validate_every_epochs > self.patience_epochs:
+            raise ValueError(
+                f"finetune.validate_every_epochs={self.validate_every_epochs} is more than finetune.patience_epochs="
+                f"{self.patience_epochs}: the first validation would end the training"
+            )
+        return self
+
 
 class Evaluate(Section):
     """Metrics on held-out patients, on the grid of the original scan."""
@@ -188,15 +197,29 @@ class Evaluate(Section):
     batch_size: int = Field(16, ge=1)
 
 
+# Settings of pre-training that only change its speed, what is logged, or when it stops.
+PRETRAIN_WITHOUT_EFFECT = frozenset(
+    {
+        "compile",
+        "checkpoint_pixel_head",
+        "log_every_steps",
+        "measure_every_steps",
+        "on_collapse",
+        "checkpoints_to_keep",
+    }
+)
+
+
 class Cluster(Section):
-    """Where it runs. Nothing here changes a result beyond floating-point order."""
+    """Where it runs. The number of workers is part of a result: each has its share of a batch, its own batch-norm
+    statistics, partners and negatives; so is the shuffle buffer. The rest changes nothing but speed."""
 
     pretrain_workers: int = Field(1, ge=0)  # Ray Train workers; 0: the plain loop inside the trial
     finetune_workers: int = Field(0, ge=0)
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float = Field(0.0, ge=0)
     data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
-    shuffle_buffer_slices: int = Field(256, ge=2)
+    shuffle_buffer_slices: int = Field(4096, ge=2)  # of one worker; several scans, so that a batch has many patients
     max_failures: int = Field(3, ge=0)  # of the workers of one training, which go on from the last epoch each time
     retries_per_cell: int = Field(1, ge=0)  # of a study, unless settings or files are wrong; they go on, too
     threads_per_worker: int | None = Field(None, ge=1)

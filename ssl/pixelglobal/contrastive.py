@@ -67,8 +67,9 @@ def nt_xent(vectors: Tensor, positive: Tensor, negative: Tensor, temperature: fl
 
     vectors [V, D] of any length; positive, negative bool [V, V]. A pair is compared with the negatives of its first.
     """
-    unit = F.normalize(vectors.float(), dim=-1)
-    cosine = unit @ unit.mT
+    with torch.autocast(vectors.device.type, enabled=False):  # a cosine in half precision is too coarse
+        unit = F.normalize(vectors.float(), dim=-1)
+        cosine = unit @ unit.mT
     loss_VV = contrast(cosine, cosine[:, None], negative[:, None], temperature)
     return (loss_VV * positive).sum() / positive.sum().clamp_min(1)
 
@@ -141,7 +142,8 @@ def regional_contrast(regions_1: Tensor, regions_2: Tensor, seen_2: Tensor | Non
         anchor, twin = here[:, anchors], there[:, anchors]
         rivals = torch.cat([here[:, near], there[:, near]], 2)  # [N, A, 10, D]
         counts = torch.cat([seen_here[:, near], seen_there[:, near]], 2)
-        cosines = torch.einsum("nad,nakd->nak", anchor, rivals)
+        with torch.autocast(anchor.device.type, enabled=False):
+            cosines = torch.einsum("nad,nakd->nak", anchor, rivals)
         loss_NA = contrast((anchor * twin).sum(-1), cosines, counts, temperature)
         total = total + (loss_NA * seen_NA).sum() / seen_NA.sum().clamp_min(1)
     return total / 2

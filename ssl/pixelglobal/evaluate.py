@@ -78,11 +78,11 @@ def evaluate(
 
 def refuse_leakage(store: Store, cases: Sequence[str], seen: Mapping[str, str], what: str) -> None:
     """Raise if any of the cases, by the content of its voxels, is among those a model has seen."""
-    names = {sha: case for case, sha in seen.items()}
+    names, wanted = {sha: case for case, sha in seen.items()}, set(cases)
     leaked = [
         f"{case} (seen as {names[sha]})"
         for case, sha in zip(store.cases["case"], store.cases["sha256"], strict=True)
-        if case in set(cases) and sha in names
+        if case in wanted and sha in names
     ]
     if leaked:
         raise ValueError(

@@ -6,6 +6,7 @@ Labelled sets are small, so their slices are held in memory; each step's slices 
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from pixelglobal.config import save as save_config
 from pixelglobal.losses import segmentation_loss
 from pixelglobal.networks import ResUNet, Segmenter, seeded
 from pixelglobal.optim import polynomial, set_learning_rate
-from pixelglobal.runs import Run, append_metrics, autocast, place
+from pixelglobal.runs import Run, append_metrics, autocast, place, value_of_the_first_worker
 from pixelglobal.seeds import derive, generator
 from pixelglobal.slices import SliceBatch
 from pixelglobal.store import Store
@@ -55,13 +56,16 @@ def finetune(
     scale, seen = _scale_and_history(config, store, pretrained)
     model, optimizer, transferred = _build(config, store, pretrained, device)
     training = training_slices(config, store, train_cases)
-    validation = {case: store.read_case(case) for case in validation_cases}
+    # The first worker judges for all: the others' running averages of batch norms differ a little from its own.
+    validation = {case: store.read_case(case) for case in validation_cases if run.rank == 0}
     steps_per_epoch = settings.steps_per_epoch or max(1, len(training) // settings.batch_size)
     total_steps = settings.epochs * steps_per_epoch
     swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     progress: dict[str, Any] = {"epoch": -1, "best_dice": -1.0, "best_epoch": -1}
     if (checkpoint := run.latest_checkpoint()) is not None:
         progress = load_training_state(checkpoint, {"model": model}, optimizer)
+        scaler.load_state_dict(progress.pop("scaler"))
     trained: nn.Module = DistributedDataParallel(model) if run.world_size > 1 else model
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
@@ -78,7 +82,7 @@ def finetune(
             )
             set_learning_rate(optimizer, rate)
             batch = _draw(training, config, step, run).to(device)
-            losses.append(_step(config, trained, optimizer, batch, scale, swap, step, run.rank))
+            losses.append(_step(config, trained, optimizer, scaler, batch, scale, swap, step, run.rank))
         line: dict[str, Any] = {
             "stage": "finetune",
             "epoch": epoch,
@@ -89,14 +93,15 @@ def finetune(
         }
         progress["epoch"] = epoch
         if (epoch + 1) % settings.validate_every_epochs == 0 or epoch + 1 == settings.epochs:
-            line["validation_dice"] = round(validation_dice(model, validation, scale, config, device), 6)
+            dice = validation_dice(model, validation, scale, config, device) if run.rank == 0 else math.nan
+            line["validation_dice"] = round(value_of_the_first_worker(dice, run.world_size), 6)
             if line["validation_dice"] > progress["best_dice"]:
                 progress |= {"best_dice": line["validation_dice"], "best_epoch": epoch}
                 if run.rank == 0:
                     save_model(run.folder / "model", {"segmenter": model}, {**facts, **progress})
         if run.rank == 0:
             append_metrics(run.folder, {**line, "seconds": round(time.perf_counter() - began, 3)})
-        _report_epoch(run, model, optimizer, progress, line)
+        _report_epoch(run, model, optimizer, {**progress, "scaler": scaler.state_dict()}, line)
     return run.folder / "model"
 
 
@@ -211,7 +216,7 @@ def _build(
 
 def _draw(training: SliceBatch, config: Config, step: int, run: Run) -> SliceBatch:
     """This worker's slices of a step: consecutive places in an endless chain of seeded permutations."""
-    n, share = len(training), max(1, config.finetune.batch_size // run.world_size)
+    n, share = len(training), config.finetune.batch_size // run.world_size
     places = (step * run.world_size + run.rank) * share + np.arange(share)
     orders = {r: np.random.default_rng(derive(config.seed, "order", int(r))).permutation(n) for r in set(places // n)}
     return training.select(torch.tensor([orders[p // n][p % n] for p in places]))
@@ -221,6 +226,7 @@ def _step(
     config: Config,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     batch: SliceBatch,
     scale: HuScale,
     swap: Tensor,
@@ -240,8 +246,9 @@ def _step(
         scores = model(images)
     loss = segmentation_loss(scores, labels, contoured, settings.dice_weight)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
     return loss.detach()
 
 

@@ -48,7 +48,8 @@ def predictive_uncertainty(
     first, last = head.layers[0], head.layers[3]
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
-    scale_PH, shift_PH = _hidden_norm(head, images, masks_PBC)
+    with torch.autocast(y_M.device.type, enabled=False):  # sums of squares overflow half precision
+        scale_PH, shift_PH = _hidden_norm(head, images, masks_PBC)
     weights_PHC = first.weight * scale_PH.unsqueeze(2)
     # Centre and temperature of the targets, inside the last product.
     prototypes, bias = F.normalize(head.prototypes.float(), dim=-1) / temperature, -center / temperature

@@ -155,9 +155,9 @@ def compile_networks(module: nn.Module) -> None:
     The heads stay as they are written, since the number of matched pixels changes from step to step.
     """
     for network in module.modules():
-        if isinstance(network, ResUNet):
-            network.encoder.compile()
-            network.decoder.compile()
+        for part in ("encoder", "decoder"):
+            if isinstance(own := getattr(network, part, None), nn.Module):
+                own.compile()
 
 
 @contextmanager

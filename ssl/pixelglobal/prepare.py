@@ -52,6 +52,7 @@ def prepare(
     Raises ValueError if the folder holds something else, if no scan can be used, if no valid split exists, or if cases
     would change sides in a store that was divided before.
     """
+    cohort_folder, root = cohort_folder.resolve(), root.resolve()  # other machines have other working directories
     cohort = read_cohort(cohort_folder)
     facts = _cohort_facts(cohort, settings)
     _claim(root, facts)
@@ -68,7 +69,7 @@ def prepare(
     rows = [json.loads(_record(root, c.case).read_text()) for c in cohort.cases if _is_finished(root, c.case)]
     pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"]).to_csv(root / "rejects.csv", index=False)
     if not rows:
-        first = next(iter(rejects.values()))
+        first = next(iter(rejects.values()), f"{root} does not show what the workers wrote; is it on a shared disk?")
         raise ValueError(f"none of the {len(cohort.cases)} scans in {cohort_folder} can be used; the first: {first}")
     _write(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     splits = _splits(cohort, settings, rows)
@@ -153,7 +154,7 @@ def _to_spacing(volume: Volume, spacing_mm: float | None) -> tuple[np.ndarray, n
     if spacing_mm is None:
         return volume.image_hu, volume.labels
     zoom = (1.0, volume.spacing_mm[1] / spacing_mm, volume.spacing_mm[2] / spacing_mm)
-    image = ndimage.zoom(volume.image_hu.astype(np.float32), zoom, order=1, grid_mode=True, mode="grid-constant")
+    image = ndimage.zoom(volume.image_hu.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest")
     if volume.labels is None:
         return image, None
     return image, ndimage.zoom(volume.labels, zoom, order=0, grid_mode=True, mode="grid-constant")

@@ -15,7 +15,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 PRESETS: dict[str, dict[str, Any]] = {
     # Every number of the paper, Eqs. (5) and (6) as printed.
     "paper": {
-        "pretrain": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum"},
+        "pretrain": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum", "gradient_clip": 0},
     },
     # An hour on a laptop's CPU; what differs from the paper without saving time is measured in docs/method.md.
     "small": {

@@ -51,10 +51,12 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     steps_per_epoch = settings.steps_per_epoch or max(1, stream.n_slices // settings.batch_size)
     total_steps = settings.epochs * steps_per_epoch
+    watch = CollapseWatch(run, settings, settings.warmup_epochs * steps_per_epoch)
     first_epoch = 0
     if (checkpoint := run.latest_checkpoint()) is not None:
         facts = load_training_state(checkpoint, {"method": method}, optimizer)
         scaler.load_state_dict(facts["scaler"])
+        watch.resume(facts["watch"])
         first_epoch = facts["epoch"] + 1
     if settings.compile:
         compile_networks(method)
@@ -63,7 +65,6 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
     log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size)
-    watch = CollapseWatch(run, settings, settings.warmup_epochs * steps_per_epoch)
 
     method.train()
     for epoch in range(first_epoch, settings.epochs):
@@ -94,7 +95,8 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
                 log.measured(watch.look(method, pair, step, generator(config.seed, "measures", step, run.rank)))
             log.note(epoch, step, rate, terms, batch)
         log.flush()
-        _report_epoch(run, epoch, method, optimizer, scaler, log.last)
+        state = {"epoch": epoch, "scaler": scaler.state_dict(), "watch": watch.state()}
+        _report_epoch(run, method, optimizer, state, log.last)
     if run.rank == 0:
         _export(config, store, method, scale, run.folder / "model")
     return run.folder / "model"
@@ -230,21 +232,14 @@ class StepLog:
 
 
 def _report_epoch(
-    run: Run,
-    epoch: int,
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    metrics: dict[str, Any],
+    run: Run, method: Method, optimizer: torch.optim.Optimizer, state: dict[str, Any], metrics: dict[str, Any]
 ) -> None:
+    metrics = {**metrics, "epoch": state["epoch"]}
     if run.rank != 0:
-        run.report({**metrics, "epoch": epoch}, None)
+        run.report(metrics, None)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        state = save_training_state(
-            Path(scratch) / "state", {"method": method}, optimizer, {"epoch": epoch, "scaler": scaler.state_dict()}
-        )
-        run.report({**metrics, "epoch": epoch}, state)
+        run.report(metrics, save_training_state(Path(scratch) / "state", {"method": method}, optimizer, state))
 
 
 def _export(config: Config, store: Store, method: Method, scale: HuScale, folder: Path) -> None:

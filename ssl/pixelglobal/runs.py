@@ -132,6 +132,14 @@ def use_threads(threads: int | None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
+def value_of_the_first_worker(value: float, world_size: int) -> float:
+    """What worker 0 has, on every worker; all must call it."""
+    shared = [value]
+    if world_size > 1:
+        torch.distributed.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
 def mean_over_workers(values: Mapping[str, float], world_size: int) -> dict[str, float]:
     """The mean of each value over the workers that have it: a worker may lack a term, and none waits for it.
 

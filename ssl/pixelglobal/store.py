@@ -113,7 +113,7 @@ class Store:
             raise ValueError(f"no cases to normalise by in {self.root}: the split is empty")
         n = float(rows["n_pixels"].sum())
         mean = float(rows["hu_sum"].sum()) / n
-        variance = float(rows["hu_sum_of_squares"].sum()) / n - mean**2
+        variance = float(rows["hu_sum_of_squares"].astype(float).sum()) / n - mean**2  # 64-bit integers would overflow
         return Normalization(mean, math.sqrt(max(variance, 1.0)))
 
     def contoured(self, case: str) -> list[bool]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pixelglobal.devices import send
+
 
 def entropy(probability: Tensor) -> Tensor:
     """Shannon entropy [...] of distributions [..., K], in nats; 0 log 0 is 0."""
@@ -43,4 +45,4 @@ def monte_carlo_uncertainty(one_pass: Callable[[], Tensor], passes: int, kind: s
 def channel_mask(n_images: int, channels: int, probability: float, like: Tensor, generator: torch.Generator) -> Tensor:
     """A dropout mask [B, channels] that drops whole channels and keeps the mean (inverted dropout)."""
     keep = torch.rand(n_images, channels, generator=generator, device=generator.device) >= probability
-    return keep.to(device=like.device, dtype=like.dtype) / (1 - probability)
+    return send(keep, like.device).to(like.dtype) / (1 - probability)

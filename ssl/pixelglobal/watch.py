@@ -27,6 +27,14 @@ class CollapseWatch:
     _collapsed: dict[str, int] = field(default_factory=dict)
     _uniform: dict[str, int] = field(default_factory=dict)
 
+    def state(self) -> dict[str, dict[str, int]]:
+        """What a resumed run must know: how many measures in a row were bad."""
+        return {"collapsed": self._collapsed, "uniform": self._uniform}
+
+    def resume(self, state: dict[str, dict[str, int]]) -> None:
+        """Go on from a `state`."""
+        self._collapsed, self._uniform = dict(state["collapsed"]), dict(state["uniform"])
+
     def is_due(self, step: int) -> bool:
         """Whether to look after this step."""
         every = self.settings.measure_every_steps

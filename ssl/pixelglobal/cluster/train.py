@@ -89,6 +89,12 @@ def run_finetune(
     validation_cases: Sequence[str],
 ) -> Path:
     """Fine-tune into a run folder on `cluster.finetune_workers` workers; returns the best model's folder."""
+    workers, batch_size = config.cluster.finetune_workers, config.finetune.batch_size
+    if workers > 0 and batch_size % workers:
+        raise ValueError(
+            f"finetune.batch_size={batch_size} cannot be shared evenly by cluster.finetune_workers={workers}; try "
+            f"finetune.batch_size={workers * max(1, batch_size // workers)}"
+        )
     work = {
         "config": config.model_dump(mode="json"),
         "store": str(store_root.resolve()),

@@ -217,6 +217,8 @@ class PixelGlobal(Method):
             terms |= self._local_terms(ce_M, uncertainty_M, pair, own)
             self._describe(terms, "pixel", target_y)
             self._move_center(self.center_pixel, y_t)
+        elif config.pixel_matching:  # no twins on this worker: it still takes part in the mean over all
+            self._move_center(self.center_pixel, z_t.new_zeros(0, config.pixel_outputs))
         terms["loss"] = terms["loss_global"] + terms.get("loss_pixel", z_s.new_zeros(()))
         return terms
 
@@ -258,7 +260,8 @@ class PixelGlobal(Method):
         total = torch.cat([teacher_logits.float().sum(0), count])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(total)
-        center.lerp_(total[:-1] / total[-1].clamp_min(1), 1 - self.settings.center_momentum)
+        weight = (1 - self.settings.center_momentum) * (total[-1] > 0)  # without any logits it stays where it is
+        center.lerp_(total[:-1] / total[-1].clamp_min(1), weight.to(center.dtype))
 
     @torch.no_grad()
     def _describe(self, terms: dict[str, Tensor], head: str, target: Tensor) -> None:
