@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +58,17 @@ def asked_for(
         raise ValueError(f"--fractions belongs to low_data; {study} uses finetune.patients=NUMBER")
     config = resolve(preset, settings or [])
     wanted = [STUDIES[study]] if study in STUDIES else list(STUDIES.values())
+    if config.evaluate.split != "test":
+        raise ValueError(
+            f"evaluate.split={config.evaluate.split}: studies are about test patients; fine-tuning has seen the others"
+        )
     opened = [Store.open(folder) for folder in store or [Path("store")]]
+    for one in opened:
+        if empty := [name for name in ("train", "validation", "test") if not getattr(one.splits, name)]:
+            raise ValueError(
+                f"{one.root} has no labelled patients in {', '.join(empty)}: a study fine-tunes, stops early and "
+                "tests; prepare a cohort with labels, or other prepare.train_fraction and prepare.validation_fraction"
+            )
     numbers = [int(seed) for seed in _numbers("--seeds", seeds, "0,1,2", int)]
     chains = {}
     for module in wanted:
@@ -66,8 +77,18 @@ def asked_for(
             more["fractions"] = _numbers("--fractions", fractions, "0.1,0.5,1", float)
         chosen = methods.split(",") if methods else module.METHODS
         cells = module.cells(config, opened, seeds=numbers, methods=chosen, **more)
+        refuse_twins([cell.name for cell in cells])
         chains[module.NAME] = [chain_of(cell, out) for cell in cells]
     return Asked(study, config, out, chains)
+
+
+def refuse_twins(names: Sequence[str]) -> None:
+    """Raise ValueError if two cells would have one name, which also names their trials and figures."""
+    if twins := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise ValueError(
+            f"{len(twins)} cells have the name of another, the first: {twins[0]}. Give every seed, method and --store "
+            "once, and cohorts whose names differ in latin letters or digits (`name` in dataset.json)"
+        )
 
 
 def takes_a_study(body: Callable[..., None]) -> Callable[..., None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.grid import Cell
-from pixelglobal.config import Config, from_dict, variant, with_settings
+from pixelglobal.config import Config, from_dict, variant
 from pixelglobal.presets import VARIANTS
 from pixelglobal.sections import METHOD_SECTIONS
 from pixelglobal.store import Store
@@ -21,9 +21,12 @@ def method_config(config: Config, method: str) -> Config:
     """
     if method not in KNOWN and ":" not in method:
         raise ValueError(f"unknown method {method!r}: choose from {', '.join(KNOWN)}, or module:Class")
-    if method in VARIANTS:
-        return variant(config, method)
-    return config if method == "random" else with_settings(config, pretrain={"method": method})
+    values = config.model_dump(mode="json")
+    values["pretrain"]["method"] = "pixel_global" if method in VARIANTS or method == "random" else method
+    if ":" not in method:
+        values["own"] = {}  # the settings of a module:Class
+    made = from_dict(values)
+    return variant(made, method) if method in VARIANTS else made
 
 
 def grid_of(

@@ -21,7 +21,7 @@ from ray import tune
 from experiments.resources import start_ray, trials_at_once
 from experiments.rows import publish
 from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
-from pixelglobal.cluster.train import run_finetune, run_pretrain
+from pixelglobal.cluster.train import gpus_each, run_finetune, run_pretrain
 from pixelglobal.config import Config, from_dict
 from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import choose_patients
@@ -161,8 +161,8 @@ def _tried_again_if_it_helps(trial: Callable[[dict[str, Any]], None]) -> Callabl
     def run(space: dict[str, Any]) -> None:
         try:
             trial(space)
-        except ValueError:
-            tune.report({"failed": 1})
+        except ValueError as error:
+            tune.report({"failed": 1, "why": str(error)})
 
     return run
 
@@ -235,8 +235,9 @@ def _round(
     if not works:
         return {}
     cluster = cells[0].config.cluster
-    concurrent = trials_at_once(cells[0].config, workers, start_ray())
-    resources = {"cpu": cluster.cpus_per_worker, "gpu": cluster.gpus_per_worker}
+    available = start_ray()
+    concurrent = trials_at_once(cells[0].config, workers, available)
+    resources = {"cpu": cluster.cpus_per_worker, "gpu": gpus_each(cells[0].config, available)}
     if workers > 0:  # the driver of a TorchTrainer: no CPU of its own, on the head node
         resources = {"node:__internal_head__": 0.001}
     tuner = tune.Tuner(
@@ -257,7 +258,8 @@ def _round(
     )
     grid = tuner.fit()
     ended = [grid[i] for i in range(len(grid))]
-    return {str(r.config["cell"]["name"]): str(r.error) for r in ended if r.error and r.config}
+    reasons = {str(r.config["cell"]["name"]): r.error or (r.metrics or {}).get("why") for r in ended if r.config}
+    return {name: str(reason) for name, reason in reasons.items() if reason}
 
 
 def _trial_name(trial: Any) -> str:

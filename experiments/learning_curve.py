@@ -13,9 +13,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from experiments.figures import house_style, method_colors
+from experiments.metric_card import ALPHA
 from experiments.printing import GAIN, LOSS, Table
 from experiments.stats import compare_paired, correct_p_values, mean_interval
-from experiments.tables import ALPHA, p_text, patient_points
+from experiments.tables import p_text, patient_points
 
 
 def learning_table(
@@ -39,6 +40,8 @@ def learning_table(
         for method in methods[:-1]:
             if {method, reference} <= set(table.columns):
                 pair = table[[reference, method]].dropna()
+                if len(pair) < 2:
+                    continue
                 found = compare_paired(pair[reference], pair[method], pair.index, n_resamples=n_resamples, seed=seed)
                 tests.append({"method": method, "structure": "Average", "labelled_patients": count, **vars(found)})
     comparisons = pd.DataFrame(tests)

@@ -20,7 +20,8 @@ from rich.table import Table
 from experiments.calibration import Cost, measure
 from experiments.grid import Chain
 from experiments.resources import resources_without_starting, trials_at_once
-from experiments.stages import Stage
+from experiments.stages import Stage, write_json
+from pixelglobal.cluster.train import gpus_each
 from pixelglobal.config import Config
 
 KINDS = ("pretrain", "finetune", "evaluate")
@@ -64,7 +65,7 @@ class Plan:
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = json.loads(path.read_text())["seconds"] if path.is_file() else {}
         values = asdict(self) | {"seconds": {**earlier, **self.seconds}}
-        path.write_text(json.dumps(values, indent=1) + "\n")
+        write_json(path, values)
 
 
 def make_plan(chains: Sequence[Chain], out: Path, *, calibrate: bool = True) -> Plan:
@@ -105,14 +106,14 @@ def _summed(lines: Sequence[Line], seconds: dict[str, float], config: Config) ->
     cluster, room = config.cluster, resources_without_starting()
     workers = {"pretrain": cluster.pretrain_workers, "finetune": cluster.finetune_workers, "evaluate": 0}
     at_once = {kind: trials_at_once(config, workers[kind], room) for kind in KINDS[:2]}
-    per_worker = cluster.gpus_per_worker or cluster.cpus_per_worker
+    gpus = gpus_each(config, room)
     device_hours = wall_hours = 0.0
     for kind in KINDS:
         own = [line for line in lines if line.kind == kind and line.new]
         total, count = sum(line.seconds for line in own) / 3600, sum(line.new for line in own)
-        device_hours += total * max(1, workers[kind]) * per_worker
+        device_hours += total * max(1, workers[kind]) * (gpus or cluster.cpus_per_worker)
         wall_hours += total / max(1, min(at_once[KINDS[min(1, KINDS.index(kind))]], count))
-    device = "GPU" if cluster.gpus_per_worker else "CPU core"
+    device = "GPU" if gpus else "CPU core"
     return Plan(tuple(lines), seconds, device, device_hours, wall_hours, at_once)
 
 
@@ -140,7 +141,7 @@ def _costs(wanted: Sequence[tuple[Stage, Chain]], out: Path, calibrate: bool) ->
     if measured:
         out.mkdir(parents=True, exist_ok=True)
         known[device] = {key: cost.to_dict() for key, cost in measured.items()}
-        memory.write_text(json.dumps(known, indent=1) + "\n")
+        write_json(memory, known)
     return costs
 
 

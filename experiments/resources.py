@@ -14,6 +14,7 @@ import ray
 import ray.data
 import torch
 
+from pixelglobal.cluster.train import gpus_each
 from pixelglobal.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,13 +27,13 @@ def trials_at_once(config: Config, workers: int, available: dict[str, float]) ->
     """
     cluster, count = config.cluster, max(1, workers)
     data = cluster.data_cpus if workers > 0 else 0.0
-    cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
+    cpus, gpus, each = available.get("CPU", 0.0), available.get("GPU", 0.0), gpus_each(config, available)
     fits = math.floor((cpus - data) / (count * cluster.cpus_per_worker) + 1e-9)
-    if cluster.gpus_per_worker:
-        fits = min(fits, math.floor(gpus / (count * cluster.gpus_per_worker) + 1e-9))
+    if each:
+        fits = min(fits, math.floor(gpus / (count * each) + 1e-9))
     if fits < 1:
         raise ValueError(
-            f"one training needs {count} x {cluster.cpus_per_worker:g} CPUs and {count} x {cluster.gpus_per_worker:g} "
+            f"one training needs {count} x {cluster.cpus_per_worker:g} CPUs and {count} x {each:g} "
             f"GPUs, and {data:g} CPUs must stay free for Ray Data; the cluster has {cpus:g} CPUs and {gpus:g} GPUs. "
             "Lower cluster.pretrain_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, or add nodes"
         )

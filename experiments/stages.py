@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import platform
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import traceback
@@ -28,6 +30,7 @@ from typing import Any
 import torch
 
 from pixelglobal.config import PRETRAIN_WITHOUT_EFFECT, Config
+from pixelglobal.methods import method_class
 from pixelglobal.pretrain import pretraining_cases
 from pixelglobal.store import Store
 
@@ -127,10 +130,18 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
         # How the slices come: from Ray they are mixed in a buffer.
         "buffer_slices": config.cluster.shuffle_buffer_slices if config.cluster.pretrain_workers else None,
+        "code": _source_of(config.pretrain.method),
         # Another method's section has no effect and no place here.
         **{name: _settings(config, name) for name in ("views", "network", "pretrain", *config.method_sections)},
     }
     return _stage(out, "pretrain", facts)
+
+
+def _source_of(method: str) -> str | None:
+    """A hash of the file of a method that is given as module:Class; the library's own have SCHEMA."""
+    if ":" not in method:
+        return None
+    return hashlib.blake2b(Path(inspect.getfile(method_class(method))).read_bytes(), digest_size=8).hexdigest()
 
 
 def finetune_stage(
@@ -164,11 +175,10 @@ def evaluate_stage(out: Path, config: Config, store: Store, finetuned: Stage, ca
 
 def check_writable(out: Path) -> None:
     """Raise ValueError if nothing can be written to the folder of all stages: better now than after a training."""
-    probe = out / f".writable.{os.getpid()}"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise ValueError(f"cannot write to {out} ({error}): give an --out folder that can be written to") from None
 
@@ -195,19 +205,19 @@ def working_on(stage: Stage) -> Iterator[bool]:
     earlier = stage.folder / "seconds.json"
     spent = float(json.loads(earlier.read_text())) if earlier.is_file() else 0.0
     try:
-        _write(stage.folder / "stage.json", stage.facts)
-        _write(stage.folder / "environment.json", environment())
+        write_json(stage.folder / "stage.json", stage.facts)
+        write_json(stage.folder / "environment.json", environment())
         (stage.folder / "error.txt").unlink(missing_ok=True)
         yield True
         seconds = round(spent + time.perf_counter() - began, 3)
-        _write(stage.folder / "done.json", {"name": stage.name, "seconds": seconds, "bytes": stage.results()})
+        write_json(stage.folder / "done.json", {"name": stage.name, "seconds": seconds, "bytes": stage.results()})
         earlier.unlink(missing_ok=True)
         for name in TRAINING_STATES:  # several times the model's size, and of no use any more
             shutil.rmtree(stage.folder / name, ignore_errors=True)
     except BaseException:
         with suppress(OSError):  # a disk that is full must not hide what went wrong
             (stage.folder / "error.txt").write_text(traceback.format_exc())
-            _write(earlier, spent + time.perf_counter() - began)
+            write_json(earlier, spent + time.perf_counter() - began)
         raise
     finally:
         stop.set()
@@ -225,7 +235,7 @@ def _take(lock: Path) -> bool:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if lock.exists() and not _is_stale(lock):
             return False
-        _write(lock, _me())
+        write_json(lock, _me())
     return True
 
 
@@ -260,7 +270,8 @@ def _is_stale(lock: Path) -> bool:
 def _beat(lock: Path, stop: threading.Event, me: dict[str, Any]) -> None:
     while not stop.wait(10.0):
         if _owner(lock) == me:
-            os.utime(lock)
+            with suppress(OSError):  # a shared disk may stumble; the next beat comes in time
+                os.utime(lock)
 
 
 def environment() -> dict[str, Any]:
@@ -292,7 +303,8 @@ def git(*arguments: str) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def _write(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one step: a reader never sees half of it."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.write_text(json.dumps(value, indent=1) + "\n")
     scratch.rename(path)

@@ -128,6 +128,7 @@ def _pictures(chains: Sequence[Chain], rows: pd.DataFrame, methods: list[str]) -
         pictures.append(Picture("learning", "Learning curve", caption, draw_learning_curve(rows, methods)))
         rows = rows[rows["labelled_patients"] == most]
         chains = [chain for chain in chains if chain.labelled_patients == most]
+        methods = [method for method in methods if method in set(rows["method"])]
     pictures += [
         Picture(
             "patients",

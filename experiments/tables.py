@@ -12,13 +12,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from experiments.metric_card import ALPHA, Claim, metric_card
 from experiments.printing import DIFFERS, GAIN, LOSS, Table
 from experiments.stats import Comparison, compare_paired, compare_runs, correct_p_values
 
-ALPHA = 0.05
 KEYS = ["method", "seed", "case", "patient", "slice_index", "structure"]
 NEEDED = ["method", "case", "structure", "dice"]
-Claim = Literal["checkpoint", "method"]
 
 
 def comparison_table(
@@ -72,7 +71,7 @@ def comparison_table(
             p_values = comparisons.loc[family, "p_value"].to_numpy()
             comparisons.loc[family, "corrected_p"] = correct_p_values(p_values, correction)
     frame, best = _frame(shown, comparisons, methods, structures, reference, units)
-    card = _card(rows, volumes, fixed, unit, test, correction, claim, len(comparisons) // max(1, len(units)))
+    card = metric_card(rows, volumes, fixed, unit, test, correction, claim, len(comparisons) // max(1, len(units)))
     caption = (
         f"DSC in %, HD in mm; p-values compare {reference} with each method on DSC. "
         f"'{GAIN}': {reference} is better, '{LOSS}': worse, corrected p < {ALPHA}. "
@@ -123,8 +122,10 @@ def fixed_slices(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     every = slices[place].drop_duplicates().merge(runs, how="cross")
     full = every.merge(slices, how="left", on=KEYS)
     nothing = full["dice"].isna()
-    hit = full.groupby(["method", "seed", "case", "structure"])["dice"].transform("max")  # NaN: nothing there at all
-    missed = nothing & (hit == 0)
+    whole = full.groupby(["method", "seed", "case", "structure"])
+    missed = nothing & (whole["dice"].transform("max") == 0)  # NaN: nothing there at all
+    if "n_reference" in full.columns:  # a structure that the patient does not have cannot be missed
+        missed &= whole["n_reference"].transform("max") > 0
     full.loc[nothing, "dice"] = np.where(missed[nothing], 0.0, 1.0)
     for column in ("hausdorff_mm", "hausdorff95_mm"):
         if column in full.columns:
@@ -182,10 +183,12 @@ def _compare(
     )
 
 
-def _compare_methods(rows: pd.DataFrame, method: str, reference: str, structure: str) -> Comparison:
-    """Reference minus method in DSC points, the training run being the unit."""
+def _compare_methods(rows: pd.DataFrame, method: str, reference: str, structure: str) -> Comparison | None:
+    """Reference minus method in DSC points, the training run being the unit; None if a run has no score."""
     wanted = rows if structure == "Average" else rows[rows["structure"] == structure]
     means = wanted.groupby(["method", "seed", "structure"])["dice"].mean().groupby(["method", "seed"]).mean() * 100
+    if means[[reference, method]].isna().any():
+        return None
     return compare_runs(means[reference].to_list(), means[method].to_list())
 
 
@@ -237,12 +240,13 @@ def _frame(
     reference: str,
     units: Sequence[str],
 ) -> tuple[pd.DataFrame, frozenset[tuple[int, str]]]:
+    averages = {m: _average_dice(shown[shown["method"] == m], structures) for m in methods}
     lines: list[dict[str, str]] = []
     numbers: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for method in methods:
         of_method = shown[shown["method"] == method]
         values = {s: mean_dice(of_method[of_method["structure"] == s]) for s in structures}
-        values["Average"] = _mean_of_known(list(values.values()))
+        values["Average"] = averages[method]
         distances = {s: mean_hausdorff_mm(of_method[of_method["structure"] == s]) for s in structures}
         missed = sum(count for _, count in distances.values())
         distances["Average"] = (_mean_of_known([d for d, _ in distances.values()]), missed)
@@ -252,7 +256,8 @@ def _frame(
         lines.append({"method": method, "metric": "DSC (%)", **{c: _number(v) for c, v in values.items()}})
         lines.append({"method": "", "metric": "HD (mm)", **{c: _distance(*d) for c, d in distances.items()}})
         if method != reference:
-            tested = [_p_cells(comparisons, method, u, [*structures, "Average"]) for u in units]
+            printed = averages[reference] - averages[method]
+            tested = [_p_cells(comparisons, method, u, [*structures, "Average"], printed) for u in units]
             for u, cells in zip(units, tested, strict=True):
                 own = {c: text + _difference(text, tested[0][c]) for c, text in cells.items()}
                 lines.append({"method": "", "metric": "p" if len(units) == 1 else f"p, {u}s", **own})
@@ -265,9 +270,19 @@ def _frame(
     return pd.DataFrame(lines, columns=["method", "metric", *structures, "Average"]), frozenset(best)
 
 
-def _p_cells(comparisons: pd.DataFrame, method: str, unit: str, columns: Sequence[str]) -> dict[str, str]:
+def _average_dice(of_method: pd.DataFrame, structures: Sequence[str]) -> float:
+    return _mean_of_known([mean_dice(of_method[of_method["structure"] == s]) for s in structures])
+
+
+def _p_cells(
+    comparisons: pd.DataFrame, method: str, unit: str, columns: Sequence[str], printed: float
+) -> dict[str, str]:
+    """The p-values of a row. The test of the average weighs patients, the printed average structures: where patients
+    lack structures and the two differ in sign (`printed`: the printed difference), a mark would mislead."""
     own = comparisons[(comparisons["method"] == method) & (comparisons["asked_unit"] == unit)]
     found = {row.structure: p_text(row.corrected_p, row.difference) for row in own.itertuples()}
+    if len(average := own[own["structure"] == "Average"]) and average["difference"].iloc[0] * printed <= 0:
+        found["Average"] = found["Average"].rstrip(GAIN + LOSS)
     return {column: found.get(column, "not tested") for column in columns}
 
 
@@ -293,44 +308,3 @@ def p_text(p: float, difference: float) -> str:
     """
     mark = "" if p >= ALPHA else GAIN if difference > 0 else LOSS
     return ("<0.001" if p < 0.001 else f"{p:.3f}") + mark
-
-
-def _card(
-    rows: pd.DataFrame,
-    volumes: pd.DataFrame,
-    fixed: pd.DataFrame,
-    unit: str,
-    test: str,
-    correction: str,
-    claim: Claim,
-    family: int,
-) -> tuple[str, ...]:
-    undefined = int(volumes["dice"].isna().sum())
-    missed = int(np.isinf(volumes["hausdorff_mm"]).sum())
-    slices = fixed[["case", "slice_index"]].drop_duplicates()
-    seeds = rows.groupby("method")["seed"].nunique()
-    shown = "2-D over slices" if unit == "slice" else "3-D over patients, on the grid of the original scan"
-    tests = {"sign_flip": "sign-flip permutation of the mean", "wilcoxon": "Wilcoxon signed rank", "t": "paired t"}
-    return (
-        f"{rows['patient'].nunique()} patients, {len(slices)} slices, "
-        f"{seeds.min() if seeds.min() == seeds.max() else f'{seeds.min()} to {seeds.max()}'} training runs a method",
-        f"DSC and HD are {shown}; HD is the maximum over contour points (100th percentile)",
-        "A missed structure has DSC 0 and an infinite HD, which enters the mean as the image's diagonal; "
-        f"{missed} missed; a structure in neither prediction nor reference is not applicable: {undefined} values",
-        "Average: unweighted mean of the structures' means; a comparison of fewer than 2 patients is not tested",
-        (f"Test: {tests[test]}, two-sided, paired" if claim == "checkpoint" else "Test: Welch's t over run means")
-        + (
-            f", over {'patients; below it over slices' if unit == 'both' else unit + 's'}"
-            if claim == "checkpoint"
-            else ""
-        )
-        + f"; {correction} correction over the {family} comparisons of this table",
-        *(
-            [
-                "Slices of one patient are not independent: the slice test is the paper's way and raises false alarms"
-                + (f"; '{DIFFERS}': its mark is not that of the patients" if unit == "both" else "")
-            ]
-            if unit != "patient" and claim == "checkpoint"
-            else []
-        ),
-    )

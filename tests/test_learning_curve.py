@@ -60,6 +60,12 @@ def test_a_number_that_one_method_lacks_is_left_empty(rows):
     assert len(table.comparisons) == 1
 
 
+def test_one_test_patient_is_shown_and_not_tested(rows):
+    table = learning_table(rows[rows["patient"] == "p0"], reference="full", title="T")
+    assert list(table.frame["metric"]) == ["DSC (%)", "DSC (%)"]
+    assert not len(table.comparisons)
+
+
 def test_the_figure_shows_a_line_a_method_and_every_run(rows):
     axis = draw_learning_curve(rows, ["random", "full"]).axes[0]
     lines = [line for line in axis.lines if len(line.get_xdata()) == 3]

@@ -152,6 +152,7 @@ def test_gl_freezes_the_encoder_in_its_second_stage_and_cuts_both_views_alike(ti
 
 
 def test_gl_pre_trains_with_crops_and_intensities_alone(tiny):
+    tiny = settings.with_settings(tiny, pretrain={"flips": True})
     plain, turned = (
         built(of(tiny, "gl", {"flips": on, "rotation": on, "schedule": "global_only"})) for on in (False, True)
     )

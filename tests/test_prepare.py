@@ -45,10 +45,11 @@ def test_stored_slices_are_the_clipped_scan(store, phantom_folder):
     assert (store.paste_back("phantom_000", batch.label.numpy()) == volume.labels).all()
 
 
-def test_normalisation_of_very_many_voxels_does_not_overflow(store, monkeypatch):
-    cases = store.cases.iloc[:2].assign(n_pixels=10**14, hu_sum=-3 * 10**16, hu_sum_of_squares=92 * 10**17)
-    monkeypatch.setattr(store, "cases", cases)
-    facts = store.normalization(cases["case"])
+def test_normalisation_of_very_many_voxels_does_not_overflow(store, tmp_path):
+    root = shutil.copytree(store.root, tmp_path / "store")
+    cases = store.cases.assign(n_pixels=10**14, hu_sum=-3 * 10**16, hu_sum_of_squares=92 * 10**17)
+    cases.to_csv(root / "cases.csv", index=False)
+    facts = Store.open(root).normalization(cases["case"][:2])
     assert facts.mean_hu == -300
     assert facts.std_hu == pytest.approx((92_000 - 300**2) ** 0.5)
 

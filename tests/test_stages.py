@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from experiments import ablation, comparison, low_data, passes, resources, semi_supervised, stabilizers
+from experiments.asked import refuse_twins
+from experiments.cells import method_config
 from experiments.grid import chain_of
 from experiments.plan import make_plan, workload
 from experiments.resources import trials_at_once, what_can_be_had, worker_variables
@@ -310,6 +312,27 @@ def test_ray_is_given_more_time_on_a_busy_machine_and_other_errors_are_raised(mo
     assert tries == [{"address": "local"}] * 2
     with pytest.raises(ConnectionError):
         resources._init_patiently(address="local")
+
+
+def test_a_cell_trains_what_its_name_says(tiny):
+    own = settings.with_settings(tiny, pretrain={"method": "tests.test_methods:NoSuch"}, own={"hidden": 4})
+    for name, expected in (("full", "pixel_global"), ("random", "pixel_global"), ("gl", "gl")):
+        made = method_config(own, name)
+        assert made.pretrain.method == expected
+        assert made.own == {}
+    assert method_config(own, "somewhere:Else").own == {"hidden": 4}
+
+
+def test_cells_of_one_name_are_refused(tiny, store):
+    cells = ablation.cells(tiny, [store], seeds=[0, 0], methods=["go"])
+    with pytest.raises(ValueError, match="1 cells have the name of another, the first: ablation-go-phantom-seed0"):
+        refuse_twins([cell.name for cell in cells])
+
+
+def test_a_machine_with_gpus_is_used_unless_told_otherwise(tiny):
+    machine = {"CPU": 16.0, "GPU": 2.0}
+    assert trials_at_once(tiny, 0, machine) == 2
+    assert trials_at_once(settings.with_settings(tiny, cluster={"gpus_per_worker": 0}), 0, machine) == 16
 
 
 def test_a_study_refuses_the_methods_of_another(tiny, store):

@@ -174,3 +174,41 @@ def test_the_paper_s_own_slip_is_on_record():
     assert (wrong["stated"].astype(str) == "7.24").any()
     assert paper_value("KiTS", "Ours", "DSC", "Tumor") == 72.57
     assert paper_value("KiTS", "Ours", "DSC", "Liver") is None
+
+
+def test_the_mark_of_an_average_never_contradicts_the_printed_average():
+    """Structure B stands in 2 of 12 patients: the mean over patients gains, the mean over structures loses."""
+    lines = []
+    for i in range(12):
+        for s in ("A", "B") if i < 2 else ("A",):
+            for method, dice in (("random", 0.7), ("full", 0.73 + wave(i) / 4 if s == "A" else 0.66)):
+                lines.append({"method": method, "case": f"c{i}", "patient": f"p{i}", "seed": 0, "slice_index": -1,
+                              "structure": s, "dice": dice, "hausdorff_mm": 1.0})  # fmt: skip
+    table = comparison_table(pd.DataFrame(lines), reference="full", unit="patient")
+    average = table.comparisons.set_index("structure").loc["Average"]
+    assert average["difference"] > 0
+    assert average["corrected_p"] < 0.05
+    assert float(cell(table, "full", "DSC (%)", "Average")) < float(cell(table, "random", "DSC (%)", "Average"))
+    assert cell(table, "random", "p", "Average")[-1].isdigit()
+    assert cell(table, "random", "p", "A").endswith("*")
+
+
+def test_the_card_says_where_too_few_patients_can_earn_no_mark():
+    rows = rows_of(BETTER)
+    few = rows[rows["patient"] < "p6"]  # six patients, three comparisons: 3 x 2 / 2^6
+    table = comparison_table(few, reference="full", unit="patient")
+    assert "no corrected p over patients can be below 0.094" in " ".join(table.metric_card)
+    assert table.comparisons["corrected_p"].min() == pytest.approx(6 / 2**6)
+    assert "no corrected p" not in " ".join(comparison_table(rows, reference="full").metric_card)
+
+
+def test_a_structure_that_a_patient_does_not_have_cannot_be_missed():
+    """Both raise one false alarm, in different slices: each is right in the other's slice."""
+    rows = rows_of(BETTER, slices=4).assign(n_reference=10)
+    absent = (rows["patient"] == "p0") & (rows["structure"] == "A")
+    ghosts = rows[absent & (((rows["method"] == "random") & (rows["slice_index"] == 1))
+                            | ((rows["method"] == "full") & (rows["slice_index"] == 2)))]  # fmt: skip
+    ghosts = ghosts.assign(dice=0.0, hausdorff_mm=np.inf, n_reference=0)
+    fixed = fixed_slices(pd.concat([rows[~absent], ghosts]), ["random", "full"])
+    own = fixed[(fixed["patient"] == "p0") & (fixed["structure"] == "A")].set_index(["method", "slice_index"])["dice"]
+    assert own.to_dict() == {("random", 1): 0, ("random", 2): 1, ("full", 1): 1, ("full", 2): 0}

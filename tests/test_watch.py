@@ -22,7 +22,14 @@ WILD = {"learning_rate": 0.3, "gradient_clip": 0}
 
 
 def run(tiny, store, folder, **pretrain_settings):
-    usual = {"epochs": 1, "steps_per_epoch": 40, "batch_size": 8, "measure_every_steps": 5, "log_every_steps": 5}
+    usual = {
+        "flips": True,
+        "epochs": 1,
+        "steps_per_epoch": 40,
+        "batch_size": 8,
+        "measure_every_steps": 5,
+        "log_every_steps": 5,
+    }
     config = settings.with_settings(tiny, pretrain={**usual, "warmup_epochs": 0, **pretrain_settings})
     stream = LocalStream(store, store.splits.pretrain, batch_size=8, seed=0)
     pretrain(config, store, stream, LocalRun(folder), torch.device("cpu"))

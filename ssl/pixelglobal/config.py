@@ -217,7 +217,7 @@ class Cluster(Section):
     pretrain_workers: int = Field(1, ge=0)  # Ray Train workers; 0: the plain loop inside the trial
     finetune_workers: int = Field(0, ge=0)
     cpus_per_worker: float = Field(1.0, gt=0)
-    gpus_per_worker: float = Field(0.0, ge=0)
+    gpus_per_worker: float | None = Field(None, ge=0)  # None: one where the cluster has GPUs
     data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
     shuffle_buffer_slices: int = Field(4096, ge=2)  # of one worker; several scans, so that a batch has many patients
     max_failures: int = Field(3, ge=0)  # of the workers of one training, which go on from the last epoch each time

@@ -111,6 +111,12 @@ def run_finetune(
     return folder / "model"
 
 
+def gpus_each(config: Config, available: Mapping[str, float]) -> float:
+    """GPUs of one worker: what the config says, else one where there are any."""
+    asked = config.cluster.gpus_per_worker
+    return asked if asked is not None else float(available.get("GPU", 0.0) >= 1)
+
+
 def _pretrain_worker(work: dict[str, Any]) -> None:
     config, store = from_dict(work["config"]), Store.open(work["store"])
     _prepare_worker(config)
@@ -146,19 +152,17 @@ def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.devi
 def _fit(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: str, workers: int, datasets: Any) -> None:
     """One TorchTrainer; the same name and folder let Ray Train continue where it stopped."""
     cluster = config.cluster
-    resources = {"CPU": cluster.cpus_per_worker}
-    if cluster.gpus_per_worker:
-        resources["GPU"] = cluster.gpus_per_worker
+    resources, gpus = {"CPU": cluster.cpus_per_worker}, gpus_each(config, ray.cluster_resources())
+    if gpus:
+        resources["GPU"] = gpus
     execution = ray.data.ExecutionOptions(preserve_order=True)
     trainer = TorchTrainer(
         loop,
         train_loop_config=work,
         datasets=datasets,
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo"),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo"),
         dataset_config=DataConfig(execution_options=execution),
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
-        ),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources),
         run_config=RunConfig(
             name=name,
             storage_path=str((folder / "train").resolve()),
