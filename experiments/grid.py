@@ -237,7 +237,10 @@ def _round(
     cluster = cells[0].config.cluster
     available = start_ray()
     concurrent = trials_at_once(cells[0].config, workers, available)
-    resources = {"cpu": cluster.cpus_per_worker, "gpu": gpus_each(cells[0].config, available)}
+    gpus = gpus_each(cells[0].config, available)
+    for work in works:  # an autoscaler's GPUs are not there yet when a trial looks
+        work["config"]["cluster"]["gpus_per_worker"] = gpus
+    resources = {"cpu": cluster.cpus_per_worker, "gpu": gpus}
     if workers > 0:  # the driver of a TorchTrainer: no CPU of its own, on the head node
         resources = {"node:__internal_head__": 0.001}
     tuner = tune.Tuner(
