@@ -118,7 +118,8 @@ def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
         if done:
             rows = pd.read_parquet(chain.rows)
             volumes = rows[(rows["slice_index"] == -1) & rows["contoured"]]
-            record["commit"] = json.loads((chain.evaluate.folder / "environment.json").read_text())["commit"][:10]
+            commit = json.loads((chain.evaluate.folder / "environment.json").read_text())["commit"]
+            record["commit"] = commit if commit.startswith("source-") else commit[:10]
             record["mean DSC (%)"] = f"{volumes.groupby('structure')['dice'].mean().mean() * 100:.2f}"
         for stage in (chain.pretrain, chain.finetune, chain.evaluate):
             if stage is not None:

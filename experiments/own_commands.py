@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from experiments.foreign_rows import read_rows
 from experiments.margins import compare_with_margin
 from experiments.own_predictions import (
     cohorts_of,
     pairs_of,
-    read_rows,
     rows_of_scores,
     save_summary,
     score_pairs,

@@ -140,16 +140,6 @@ def save_summary(scored: Sequence[Scored], path: Path) -> None:
     path.write_text(json.dumps(nnunet_summary(scored), indent=2) + "\n")
 
 
-def read_rows(files: Sequence[Path]) -> pd.DataFrame:
-    """Rows of one or more Parquet or CSV files, one below the other."""
-    parts = []
-    for file in files:
-        if not file.is_file():
-            raise ValueError(f"{file}: there is no such file; expected rows as Parquet or CSV")
-        parts.append(pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file))
-    return pd.concat(parts, ignore_index=True)
-
-
 def cohorts_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each cohort with its name; two cohorts may have cases of the same name."""
     if "cohort" not in rows.columns:

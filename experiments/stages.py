@@ -12,10 +12,8 @@ import hashlib
 import inspect
 import json
 import os
-import platform
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -23,13 +21,11 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pixelglobal.config import PRETRAIN_WITHOUT_EFFECT, Config
+from pixelglobal.environment import environment
 from pixelglobal.methods import method_class
 from pixelglobal.pretrain import pretraining_cases
 from pixelglobal.store import Store
@@ -272,35 +268,6 @@ def _beat(lock: Path, stop: threading.Event, me: dict[str, Any]) -> None:
         if _owner(lock) == me:
             with suppress(OSError):  # a shared disk may stumble; the next beat comes in time
                 os.utime(lock)
-
-
-def environment() -> dict[str, Any]:
-    """What ran: commit, versions, machine."""
-    packages = ("pixelglobal", "torch", "torchvision", "timm", "ray", "numpy", "scipy", "pandas", "pyarrow", "nibabel")
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "from source"
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(git("status", "--porcelain")),
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
-        "cpus": os.cpu_count(),
-        "packages": versions,
-    }
-
-
-def git(*arguments: str) -> str:
-    """The answer of git about this checkout, empty when there is none."""
-    if not shutil.which("git"):
-        return ""
-    root = Path(__file__).resolve().parent.parent
-    answer = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def write_json(path: Path, value: Any) -> None:

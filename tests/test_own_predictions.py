@@ -1,6 +1,7 @@
 """Predictions from elsewhere: folders in, rows and nnU-Net's summary out, then tables; every wrong input is named."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 
 from experiments.__main__ import main
-from experiments.own_predictions import pairs_of, read_rows, score_pair, score_pairs, structures_of
+from experiments.foreign_rows import read_rows
+from experiments.own_predictions import pairs_of, score_pair, score_pairs, structures_of
 from pixelglobal.cluster.prepare import map_on_ray
 from pixelglobal.metrics import dice, hausdorff_mm
 from pixelglobal.volumes import read_labels, write_labels
@@ -168,3 +170,43 @@ def test_two_cohorts_with_cases_of_the_same_name_stay_apart(tmp_path, monkeypatc
     assert "<0.001†" in printed
     assert "A: ours against theirs: +" in printed
     assert "B: ours against theirs: -" in printed
+
+
+def four_columns(tmp_path, name, **columns):
+    rows = {"method": ["a", "b"], "case": ["007", "008"], "structure": "Liver", "dice": [0.5, 0.6], **columns}
+    pd.DataFrame(rows).to_csv(tmp_path / name, index=False)
+    return tmp_path / name
+
+
+def test_files_that_say_different_things_are_completed_one_by_one(tmp_path):
+    plain = four_columns(tmp_path, "plain.csv")
+    full = four_columns(tmp_path, "full.csv", seed=[3, 4], patient=["P1", "P2"], contoured=["True", "false"])
+    rows = read_rows([plain, full])
+    assert rows["case"].tolist() == ["007", "008", "007", "008"]
+    assert rows["patient"].tolist() == ["007", "008", "P1", "P2"]
+    assert rows["seed"].tolist() == [0, 0, 3, 4]
+    assert rows["contoured"].tolist() == [True, True, True, False]
+    assert (rows["slice_index"] == -1).all()
+    rows.to_parquet(tmp_path / "rows.parquet")
+    pd.testing.assert_frame_equal(read_rows([tmp_path / "rows.parquet"]), rows)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"dice": ["0.5", "n/k"]}, "row 2: dice is n/k; expected a number"),
+        ({"dice": [0.5, 85.3]}, "row 2: dice is 85.3; expected 0 to 1, not percent"),
+        ({"seed": [0, None]}, "row 2: seed is nan; expected a whole number in every row"),
+        ({"contoured": ["yes", "no"]}, "row 1: contoured is yes; expected true or false"),
+        ({"method": [None, "b"]}, "row 1: method is nan; expected a name"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_file_row_and_column(tmp_path, columns, message):
+    with pytest.raises(ValueError, match="rows.csv, " + re.escape(message)):
+        read_rows([four_columns(tmp_path, "rows.csv", **columns)])
+
+
+def test_a_file_without_cohort_beside_one_with_is_refused(tmp_path):
+    files = [four_columns(tmp_path, "a.csv", cohort="A"), four_columns(tmp_path, "b.csv")]
+    with pytest.raises(ValueError, match=r"a\.csv names its cohort and .*b\.csv does not"):
+        read_rows(files)

@@ -18,7 +18,7 @@ from experiments.cells import method_config
 from experiments.grid import chain_of
 from experiments.plan import make_plan, workload
 from experiments.resources import trials_at_once, what_can_be_had, worker_variables
-from experiments.stages import check_writable, environment, pretrain_stage, working_on
+from experiments.stages import check_writable, pretrain_stage, working_on
 from pixelglobal import config as settings
 from pixelglobal.cluster.train import run_pretrain
 from pixelglobal.store import Store
@@ -132,12 +132,6 @@ def test_a_torn_mark_is_named_and_other_stages_are_untouched(tiny, store, tmp_pa
     (stage.folder / "done.json").write_text("{")
     with pytest.raises(ValueError, match=r"done\.json cannot be read; delete the folder .* only this stage"):
         _ = stage.is_complete
-
-
-def test_the_environment_names_commit_versions_and_machine():
-    facts = environment()
-    assert facts["packages"]["torch"]
-    assert set(facts) >= {"commit", "uncommitted_changes", "python", "device", "cpus"}
 
 
 @pytest.mark.parametrize(

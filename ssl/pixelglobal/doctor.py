@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from pixelglobal.environment import source_hash
+
 PACKAGES = ("torch", "torchvision", "timm", "ray", "numpy", "scipy", "pandas", "pyarrow", "nibabel", "pydantic")
 TESTED_PAIR = {"torch": "2.14.1", "torchvision": "0.29.1"}
 GIB = 1024**3
@@ -18,6 +20,7 @@ GIB = 1024**3
 def facts(folder: Path) -> dict[str, str]:
     """Versions, devices, free memory and free disk at `folder`, as printed."""
     found = {"python": platform.python_version(), "system": platform.platform()}
+    found["source"] = source_hash()
     found |= {name: version(name) or "missing" for name in PACKAGES}
     memory = psutil.virtual_memory()
     found["cpus"] = str(psutil.cpu_count())
