@@ -17,7 +17,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "pretrain": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum", "gradient_clip": 0},
     },
-    # An hour on a laptop's CPU; what differs from the paper without saving time is measured in docs/method.md.
+    # A study in an hour or two on a laptop's CPU; what differs from the paper without saving time is measured in
+    # docs/method.md.
     "small": {
         "prepare": {"image_size": 96, "in_plane_spacing_mm": 4.0},
         "views": {"crop_size": 64},
@@ -30,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gl": {"hidden": 256}, "pgl": {"hidden": 512, "outputs": 128}, "byol": {"hidden": 512, "outputs": 128},
         "simclr": {"hidden": 256},
         "finetune": {
-            "learning_rate": 3e-3, "epochs": 20, "steps_per_epoch": 40, "patience_epochs": 10, "precision": "fp32",
+            "learning_rate": 3e-3, "epochs": 30, "steps_per_epoch": 80, "patience_epochs": 10, "precision": "fp32",
         },
     },
     # Seconds: for tests, CI and the demo.
