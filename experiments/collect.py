@@ -15,6 +15,7 @@ from pixelglobal.config import Config
 from pixelglobal.predict import uncertainty_maps
 from pixelglobal.runs import default_device, read_metrics
 from pixelglobal.volumes import read_labels
+from pixelglobal.watch import collapsed_heads
 
 
 def finished(chains: Sequence[Chain]) -> list[Chain]:
@@ -187,6 +188,19 @@ def failures(chains: Sequence[Chain]) -> list[str]:
             error = (chain.error() or "it has not run").strip().splitlines()[-1]
             notes.append(f"{chain.cell.name} has no result: {error}")
     return notes
+
+
+def collapses(chains: Sequence[Chain]) -> list[str]:
+    """One sentence for each pre-training that ended collapsed, as `pretrain.on_collapse=warn` allows."""
+    notes = {}
+    for chain in chains:
+        stage = chain.pretrain  # cells share stages: the first names it
+        if stage is not None and stage.name not in notes and (heads := collapsed_heads(read_metrics(stage.folder))):
+            notes[stage.name] = (
+                f"The pre-training of {chain.cell.name} ended collapsed ({' and '.join(heads)} head; {stage.name}): "
+                "its codes tell hardly any inputs apart"
+            )
+    return list(notes.values())
 
 
 def environment_of(chains: Sequence[Chain]) -> dict[str, Any]:

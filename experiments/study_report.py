@@ -13,6 +13,7 @@ import pandas as pd
 from experiments.collect import (
     by_cohort,
     cell_table,
+    collapses,
     curves_of,
     environment_of,
     failures,
@@ -71,7 +72,7 @@ def report_study(study: ModuleType, chains: Sequence[Chain], folder: Path) -> St
         pictures=pictures,
         cells=cell_table(chains),
         notes=[*claims(study), *([] if leaked else [leakage])],
-        warnings=[*([leakage] if leaked else []), *failures(chains)],
+        warnings=[*([leakage] if leaked else []), *failures(chains), *collapses(chains)],
         facts={**_estimate(study, chains, folder.parent), **environment_of(chains)},
     )
     return StudyReport(page, tuple(tables))

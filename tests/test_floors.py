@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "ssl" / "pixelglobal"
 FLOORS = [
     {"sections", "presets", "config", "seeds", "geometry", "alignment", "losses", "contrastive"}
-    | {"uncertainty", "collapse", "devices", "metrics", "optim"},
+    | {"uncertainty", "collapse", "devices", "environment", "metrics", "optim"},
     {"volumes", "cohorts", "phantom", "slices", "store", "runs", "views", "networks", "checkpoints", "mc_dropout"},
     {"methods.method"},
     {"methods.pixel_global", "methods.gl", "methods.pgl"},

@@ -13,7 +13,7 @@ from pixelglobal.pretrain import pretrain
 from pixelglobal.runs import LocalRun, read_metrics
 from pixelglobal.seeds import generator
 from pixelglobal.store import LocalStream
-from pixelglobal.watch import advice
+from pixelglobal.watch import advice, collapsed_heads
 from tests.test_pixel_global import BASE, a_pair
 
 UNIFORM = {"teacher_temperature": 1.0, "student_temperature": 1.0, "collapse_guard": "none"}
@@ -42,6 +42,7 @@ def test_a_healthy_run_is_measured_and_left_alone(tiny, store, tmp_path):
     for head in ("global", "pixel"):
         for name in ("information", "spread", "rank_me", "rank_me_centered", "codes_used", "mean_entropy"):
             assert f"{name}_{head}" in last
+    assert collapsed_heads(read_metrics(tmp_path)) == []
     assert 0 <= last["mean_rank_pixel"] < first["mean_rank_pixel"] < 0.5
 
 
@@ -59,6 +60,7 @@ def test_a_run_that_collapses_goes_on_if_told_so_and_warns(tiny, store, tmp_path
     with pytest.warns(UserWarning, match="head: its codes carry 0"):
         run(tiny, store, tmp_path, **UNIFORM, on_collapse="warn")
     assert read_metrics(tmp_path)[-1]["step"] == 39
+    assert collapsed_heads(read_metrics(tmp_path)) == ["global", "pixel"]
 
 
 def test_features_that_shrink_under_a_wild_learning_rate_are_warned_of(tiny, store, tmp_path):

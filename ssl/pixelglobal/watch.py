@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -61,6 +63,7 @@ class CollapseWatch:
             if step >= self.warmup_steps:
                 self._judge(head, mean, n, k, step)
             lines |= {f"{name}_{head}": round(value, 5) for name, value in mean.items()}
+            lines[f"collapsed_{head}"] = self._collapsed.get(head, 0)  # looks in a row
         return lines
 
     def _judge(self, head: str, values: dict[str, float], n: int, k: int, step: int) -> None:
@@ -72,6 +75,13 @@ class CollapseWatch:
             warnings.warn(f"step {step}: the {head} head: {found.reason}", stacklevel=2)
         if self._collapsed[head] >= COLLAPSED_BEFORE_STOP and self.settings.on_collapse == "stop":
             raise RuntimeError(advice(head, found, step, self.settings))
+
+
+def collapsed_heads(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The heads that were collapsed when the watch looked last, from the lines of a pre-training's metrics."""
+    looks = [line for line in metrics if any(name.startswith("collapsed_") for name in line)]
+    last = looks[-1] if looks else {}
+    return [name.removeprefix("collapsed_") for name, n in last.items() if name.startswith("collapsed_") and n > 0]
 
 
 def advice(head: str, found: Verdict, step: int, settings: Pretrain) -> str:
