@@ -75,7 +75,7 @@ class LocalRun:
         final.parent.mkdir(exist_ok=True)
         partial = final.with_name(f".{final.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(checkpoint, partial)
+        shutil.move(checkpoint, partial)
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
         for old in self._checkpoints()[: -self._keep]:
