@@ -21,11 +21,10 @@ from ray import tune
 from experiments.resources import start_ray, trials_at_once
 from experiments.rows import publish
 from experiments.stages import Stage, evaluate_stage, finetune_stage, pretrain_stage, working_on
-from pixelglobal.cluster.train import gpus_each, run_finetune, run_pretrain
+from pixelglobal.cluster.train import gpus_each, run_evaluate, run_finetune, run_pretrain
 from pixelglobal.config import Config, from_dict
-from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import choose_patients
-from pixelglobal.runs import default_device, use_threads
+from pixelglobal.runs import use_threads
 from pixelglobal.store import Store
 
 
@@ -196,12 +195,11 @@ def _finish_trial(space: dict[str, Any]) -> None:
             )
     with working_on(chain.evaluate) as needed:
         if needed:
-            evaluate(
+            run_evaluate(
                 config,
-                store,
+                store.root,
                 chain.finetune.folder / "model",
                 chain.evaluate.folder,
-                default_device(),
                 cases=getattr(store.splits, config.evaluate.split),
                 columns={
                     "method": cell.method,

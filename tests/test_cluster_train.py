@@ -2,8 +2,12 @@
 
 import json
 
+import pandas as pd
 import pytest
+import ray
 import torch
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pixelglobal import config as settings
 from pixelglobal.checkpoints import read_model
@@ -54,6 +58,16 @@ def test_two_workers_finetune(ray_on_two_cpus, tiny, store, tmp_path):
     )
     assert [line["epoch"] for line in read_metrics(tmp_path / "run")] == [0, 1]
     assert read_model(model)[1]["best_epoch"] in (0, 1)
+
+    own = placement_group([{"CPU": 0.1}])  # all that the driver has, as in a trial of Tune
+    strategy = PlacementGroupSchedulingStrategy(own, placement_group_capture_child_tasks=True)
+    driver = ray.remote(train.run_evaluate).options(num_cpus=0.1, scheduling_strategy=strategy)
+    answer = driver.remote(config, store.root, model, tmp_path, cases=store.splits.test, columns={"seed": 7})
+    rows = pd.read_parquet(ray.get(answer, timeout=120))
+    assert set(rows["case"]) == set(store.splits.test)
+    assert set(rows["seed"]) == {7}
+    with pytest.raises(ValueError, match="was trained on"):
+        ray.get(driver.remote(config, store.root, model, tmp_path / "no", cases=store.splits.train, columns={}))
 
 
 @pytest.mark.cluster

@@ -18,10 +18,11 @@ import ray.train
 import torch
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from pixelglobal.cluster.data import RayStream, slice_dataset
 from pixelglobal.config import Config, from_dict
+from pixelglobal.evaluate import evaluate
 from pixelglobal.finetune import finetune
 from pixelglobal.pretrain import pretrain, pretraining_cases
 from pixelglobal.runs import LocalRun, default_device, use_threads
@@ -109,6 +110,37 @@ def run_finetune(
     _require_shared(folder)
     _fit(_finetune_worker, work, config, folder, "finetune", config.cluster.finetune_workers, None)
     return folder / "model"
+
+
+def run_evaluate(
+    config: Config,
+    store_root: Path,
+    model: Path,
+    folder: Path,
+    *,
+    cases: Sequence[str],
+    columns: Mapping[str, str | int],
+) -> Path:
+    """Evaluate into a run folder; returns the path of its rows.
+
+    After `cluster.finetune_workers` have trained, a task with the CPUs and GPUs of one of them does it, wherever the
+    cluster has them free: the process that drives the training has none of its own.
+    """
+    if config.cluster.finetune_workers == 0:
+        return _evaluate(config, store_root, model, folder, cases, columns)
+    task = ray.remote(_evaluate).options(
+        num_cpus=config.cluster.cpus_per_worker,
+        num_gpus=gpus_each(config, ray.cluster_resources()),
+        scheduling_strategy=PlacementGroupSchedulingStrategy(None),  # type: ignore[arg-type]  # not the driver's own
+    )
+    return ray.get(task.remote(config, store_root.resolve(), model.resolve(), folder.resolve(), cases, columns))
+
+
+def _evaluate(
+    config: Config, root: Path, model: Path, folder: Path, cases: Sequence[str], columns: Mapping[str, str | int]
+) -> Path:
+    _prepare_worker(config)
+    return evaluate(config, Store.open(root), model, folder, default_device(), cases=cases, columns=columns)
 
 
 def gpus_each(config: Config, available: Mapping[str, float]) -> float:
