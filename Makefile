@@ -36,7 +36,7 @@ slow: .venv/installed-test
 
 bench: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m pytest tests/test_peers.py tests/test_alignment.py tests/test_contrastive.py tests/test_methods.py
+	$(BIN)/python -m pytest tests/test_peers.py tests/views/test_alignment.py tests/losses/test_contrastive.py tests/methods/test_methods.py
 	$(BIN)/python -m experiments bench metrics
 	$(BIN)/python -m experiments bench statistics
 

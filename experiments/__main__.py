@@ -14,19 +14,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from experiments.asked import STUDIES, Asked, takes_a_study
 from experiments.bench.commands import app as bench
-from experiments.browse import reports_of, server_of, tensorboard_command
-from experiments.collect import failures, finished
-from experiments.grid import run_grid
-from experiments.own_commands import score, significance
-from experiments.plan import make_plan, show_plan
-from experiments.progress import counts, overview, shown
-from experiments.resources import start_ray, trials_at_once
-from experiments.rows import publish
-from experiments.stages import check_writable
-from experiments.study_report import report_study
-from experiments.terminal import for_terminal
+from experiments.report.browse import reports_of, server_of, tensorboard_command
+from experiments.report.collect import failures, finished
+from experiments.report.study_report import report_study
+from experiments.runner.plan import make_plan, show_plan
+from experiments.runner.progress import counts, overview, shown
+from experiments.runner.publish import publish
+from experiments.runner.stages import check_writable
+from experiments.runner.tune import run_grid
+from experiments.studies.options import STUDIES, Asked, takes_a_study
+from pixelglobal.cluster.resources import start_ray, trials_at_once
+from pixelglobal.scoring_commands import score, significance
+from pixelglobal.tables.terminal import for_terminal
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(bench, name="bench")

@@ -8,25 +8,11 @@ import pytest
 import torch
 
 from pixelglobal import config as settings
-from pixelglobal.phantom import make_phantom_cohort
-from pixelglobal.prepare import prepare
+from pixelglobal.data.phantom import make_phantom_cohort
+from pixelglobal.data.prepare import prepare
+from tests.support import TINY
 
 torch.set_num_threads(1)
-
-TINY = [
-    "prepare.image_size=32",
-    "network.decoder_widths=[16,16,8,8,8]",
-    "pretrain.epochs=2",
-    "pretrain.steps_per_epoch=3",
-    "pretrain.batch_size=4",
-    "pretrain.pixels_per_image=32",
-    "pretrain.mc_passes=2",
-    "pretrain.log_every_steps=1",
-    "finetune.epochs=3",
-    "finetune.steps_per_epoch=2",
-    "finetune.batch_size=4",
-    "cluster.pretrain_workers=0",
-]
 
 
 @pytest.fixture

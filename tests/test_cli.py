@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pixelglobal import cli
-from pixelglobal.checkpoints import read_model
 from pixelglobal.doctor import problems
-from tests.conftest import TINY
+from pixelglobal.training.checkpoints import read_model
+from tests.support import TINY
 
 
 def call(*words):

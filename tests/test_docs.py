@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.readme import PRINTED, with_table
+from experiments.report.documents import PRINTED, with_table
 
 ROOT = Path(__file__).resolve().parent.parent
 

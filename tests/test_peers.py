@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
-from pixelglobal.metrics import dice, hausdorff_mm
+from pixelglobal.evaluation.metrics import dice, hausdorff_mm
 
 monai = pytest.importorskip("monai.metrics", reason="monai comes with the extra: pip install '.[bench]'")
 surface_distance = pytest.importorskip("surface_distance", reason="comes with the extra: pip install '.[bench]'")

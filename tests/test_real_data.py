@@ -8,17 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.tables import comparison_table
 from pixelglobal import config as settings
-from pixelglobal.cohorts import read_cohort
-from pixelglobal.evaluate import evaluate
-from pixelglobal.finetune import finetune
-from pixelglobal.prepare import prepare
-from pixelglobal.pretrain import pretrain
-from pixelglobal.runs import LocalRun, read_metrics
+from pixelglobal.data.cohorts import read_cohort
+from pixelglobal.data.prepare import prepare
+from pixelglobal.data.stream import LocalStream
+from pixelglobal.evaluation.evaluate import evaluate
 from pixelglobal.seeds import generator
-from pixelglobal.store import LocalStream
-from pixelglobal.views import draw_whole_slices, mirror_labels, render_labels
+from pixelglobal.tables.comparison import comparison_table
+from pixelglobal.training.finetune import finetune
+from pixelglobal.training.pretrain import pretrain
+from pixelglobal.training.runs import LocalRun, read_metrics
+from pixelglobal.views.augment import draw_whole_slices, mirror_labels, render_labels
 
 pytestmark = pytest.mark.real_data
 CPU = torch.device("cpu")

@@ -12,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.bench.step import Size, Step, peak_memory_mib, training_step
 from experiments.bench.timing import Findings, interleaved
 from pixelglobal import config as settings
+from pixelglobal.devices import default_device, place
 from pixelglobal.methods import METHODS, method_class
-from pixelglobal.methods.method import Method
-from pixelglobal.runs import default_device, place
-from pixelglobal.views import HuScale, make_view_pair
+from pixelglobal.methods.base import Method
+from pixelglobal.views.intensity import HuScale
+from pixelglobal.views.pairs import make_view_pair
 
 
 def bench_methods(size: Size, rounds: int = 7, threads: int | None = None) -> Findings:

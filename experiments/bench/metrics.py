@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from experiments.bench.timing import Findings, interleaved
-from pixelglobal.metrics import hausdorff_mm
+from pixelglobal.evaluation.metrics import hausdorff_mm
 
 Masks = tuple[np.ndarray, np.ndarray, tuple[float, ...]]
 

@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from experiments.bench.timing import Findings
-from experiments.stats import compare_paired, compare_runs
-from experiments.tables import comparison_table
+from pixelglobal.statistics.paired import compare_paired
+from pixelglobal.statistics.runs import compare_runs
+from pixelglobal.tables.comparison import comparison_table
 
 Simulated = tuple[np.ndarray, np.ndarray]
 
@@ -74,8 +75,8 @@ def run_error_rates(
 
 def drawn(found: Findings) -> str:
     """The false alarms of `bench_statistics` as SVG."""
-    from experiments.figures import svg
-    from experiments.statistics_figures import draw_error_rates
+    from experiments.report.figures import svg
+    from experiments.report.statistics_figures import draw_error_rates
 
     runs = {name.split(", ", 2)[2]: rate for name, rate in found.ratios.items() if "trained twice" in name}
     return svg(draw_error_rates(pd.DataFrame(found.rows), runs))

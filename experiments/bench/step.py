@@ -17,12 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.bench.timing import Findings, interleaved
 from pixelglobal import config as settings
+from pixelglobal.devices import autocast, default_device, place
 from pixelglobal.methods import pixel_global
-from pixelglobal.methods.method import Method
-from pixelglobal.optim import pretraining_optimizer
-from pixelglobal.runs import autocast, default_device, place
-from pixelglobal.uncertainty import monte_carlo_uncertainty
-from pixelglobal.views import HuScale, ViewPair, make_view_pair
+from pixelglobal.methods.base import Method
+from pixelglobal.networks.uncertainty import monte_carlo_uncertainty
+from pixelglobal.training.optim import pretraining_optimizer
+from pixelglobal.views.intensity import HuScale
+from pixelglobal.views.pairs import ViewPair, make_view_pair
 
 VARIANTS = ("go", "gp", "gpc", "full", "naive", "lightly_dino")
 Step = Callable[[], Tensor]

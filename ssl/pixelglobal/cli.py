@@ -20,16 +20,16 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn, tra
 
 from pixelglobal import config as settings
 from pixelglobal import doctor as machine
-from pixelglobal.checkpoints import read_model
-from pixelglobal.cluster.prepare import map_on_ray
+from pixelglobal.cluster.map import map_on_ray
 from pixelglobal.cluster.train import run_finetune, run_pretrain
-from pixelglobal.evaluate import evaluate as evaluate_cases
-from pixelglobal.finetune import choose_patients
-from pixelglobal.phantom import make_phantom_cohort
-from pixelglobal.predict import write_uncertainty
-from pixelglobal.prepare import prepare as prepare_cohort
-from pixelglobal.runs import default_device
-from pixelglobal.store import Store
+from pixelglobal.data.phantom import make_phantom_cohort
+from pixelglobal.data.prepare import prepare as prepare_cohort
+from pixelglobal.data.store import Store
+from pixelglobal.devices import default_device
+from pixelglobal.evaluation.evaluate import evaluate as evaluate_cases
+from pixelglobal.evaluation.uncertainty_maps import write_uncertainty
+from pixelglobal.training.checkpoints import read_model
+from pixelglobal.training.labelled import choose_patients
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()

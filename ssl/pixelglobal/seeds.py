@@ -7,8 +7,11 @@ run draws exactly what an uninterrupted one would have drawn.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import torch
+
+from pixelglobal.networks.unet import T
 
 
 def derive(seed: int, *purpose: str | int) -> int:
@@ -24,3 +27,10 @@ def derive(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
     """A CPU generator for one purpose of one seed."""
     return torch.Generator().manual_seed(derive(seed, *purpose))
+
+
+def seeded(build: Callable[[], T], seed: int) -> T:
+    """Call `build()` with torch's global generator seeded, and restored afterwards: initial weights follow the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()

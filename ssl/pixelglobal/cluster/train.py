@@ -20,13 +20,16 @@ from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from pixelglobal.cluster.data import RayStream, slice_dataset
-from pixelglobal.config import Config, from_dict
-from pixelglobal.evaluate import evaluate
-from pixelglobal.finetune import finetune
-from pixelglobal.pretrain import pretrain, pretraining_cases
-from pixelglobal.runs import LocalRun, default_device, use_threads
-from pixelglobal.store import LocalStream, Store
+from pixelglobal.cluster.stream import RayStream, slice_dataset
+from pixelglobal.config.overrides import from_dict
+from pixelglobal.config.schema import Config
+from pixelglobal.data.store import Store
+from pixelglobal.data.stream import LocalStream
+from pixelglobal.devices import default_device, use_threads
+from pixelglobal.evaluation.evaluate import evaluate
+from pixelglobal.training.finetune import finetune
+from pixelglobal.training.pretrain import pretrain, pretraining_cases
+from pixelglobal.training.runs import LocalRun
 
 
 class TrainRun:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pixelglobal.methods.method import Method
+    from pixelglobal.methods.base import Method
 
 METHODS = {
     "pixel_global": "pixelglobal.methods.pixel_global:PixelGlobal",
@@ -23,7 +23,7 @@ def method_class(name: str) -> type[Method]:
 
     Raises ValueError when there is no such class, or when it is no `methods.method.Method`.
     """
-    from pixelglobal.methods.method import Method
+    from pixelglobal.methods.base import Method
 
     module, _, attribute = METHODS.get(name, name).partition(":")
     try:

@@ -5,7 +5,8 @@ Source: Grill et al. 2020, "Bootstrap your own latent".
 
 from __future__ import annotations
 
-from pixelglobal.config import Config, with_settings
+from pixelglobal.config.overrides import with_settings
+from pixelglobal.config.schema import Config
 from pixelglobal.methods.pgl import Pgl
 
 

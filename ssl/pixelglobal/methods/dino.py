@@ -9,11 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pixelglobal.config import Config, with_settings
-from pixelglobal.losses import global_loss, targets
+from pixelglobal.config.overrides import with_settings
+from pixelglobal.config.presets import VARIANTS
+from pixelglobal.config.schema import Config
+from pixelglobal.losses.consistency import global_loss, targets
 from pixelglobal.methods.pixel_global import PixelGlobal
-from pixelglobal.presets import VARIANTS
-from pixelglobal.views import ViewPair, ViewPlan
+from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 
 class Dino(PixelGlobal):

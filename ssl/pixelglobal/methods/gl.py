@@ -15,9 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pixelglobal.alignment import read_points, sees
-from pixelglobal.config import Config
-from pixelglobal.contrastive import (
+from pixelglobal.config.schema import Config
+from pixelglobal.losses.contrastive import (
     lattice_windows,
     nt_xent,
     pairs_of_partitions,
@@ -25,10 +24,12 @@ from pixelglobal.contrastive import (
     partition_of,
     regional_contrast,
 )
-from pixelglobal.geometry import pixel_centers, to_source
-from pixelglobal.methods.method import Method
-from pixelglobal.networks import MlpHead, ResUNet
-from pixelglobal.views import ViewPair, ViewPlan
+from pixelglobal.methods.base import Method
+from pixelglobal.networks.heads import MlpHead
+from pixelglobal.networks.unet import ResUNet
+from pixelglobal.views.alignment import read_points, sees
+from pixelglobal.views.geometry import pixel_centers, to_source
+from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 
 class RegionHead(nn.Module):

@@ -14,7 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pixelglobal.alignment import (
+from pixelglobal.config.schema import Config
+from pixelglobal.methods.base import Method
+from pixelglobal.methods.teacher import move_teacher
+from pixelglobal.networks.heads import MlpHead
+from pixelglobal.networks.unet import ResUNet
+from pixelglobal.views.alignment import (
     align_by_roi,
     align_by_sampling,
     aligned_loss,
@@ -23,10 +28,7 @@ from pixelglobal.alignment import (
     sees,
     spans_a_cell,
 )
-from pixelglobal.config import Config
-from pixelglobal.methods.method import Method, move_teacher
-from pixelglobal.networks import MlpHead, ResUNet
-from pixelglobal.views import ViewPair, ViewPlan
+from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 
 class Projected(nn.Module):

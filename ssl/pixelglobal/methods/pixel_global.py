@@ -24,20 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pixelglobal.collapse import HeadMeasures, head_measures, match_rank
-from pixelglobal.config import Config, Network, Pretrain
-from pixelglobal.losses import disagreement, global_loss, local_loss, targets
-from pixelglobal.mc_dropout import can_run_in_blocks, predictive_uncertainty
-from pixelglobal.methods.method import Method, move_teacher
-from pixelglobal.networks import (
-    ProjectionHead,
-    ResUNet,
-    frozen_batch_norm_buffers,
-    pixels_of,
-    restored_batch_norm_buffers,
-)
-from pixelglobal.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
-from pixelglobal.views import ViewPair, ViewPlan
+from pixelglobal.config.schema import Config, Network, Pretrain
+from pixelglobal.losses.consistency import disagreement, global_loss, local_loss, targets
+from pixelglobal.methods.base import Method
+from pixelglobal.methods.collapse import HeadMeasures, head_measures, match_rank
+from pixelglobal.methods.teacher import move_teacher
+from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers, restored_batch_norm_buffers
+from pixelglobal.networks.heads import ProjectionHead
+from pixelglobal.networks.mc_dropout import can_run_in_blocks, predictive_uncertainty
+from pixelglobal.networks.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
+from pixelglobal.networks.unet import ResUNet, pixels_of
+from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 MEASURED_PIXELS = 1024  # of a batch, for the measures of collapse
 

@@ -5,7 +5,8 @@ Source: Chen et al. 2020, "A simple framework for contrastive learning of visual
 
 from __future__ import annotations
 
-from pixelglobal.config import Config, with_settings
+from pixelglobal.config.overrides import with_settings
+from pixelglobal.config.schema import Config
 from pixelglobal.methods.gl import Gl
 
 

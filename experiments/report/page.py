@@ -1,0 +1,140 @@
+"""One offline HTML page of a study, and every table and figure of it as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+from matplotlib.figure import Figure
+
+from experiments.report.figures import INK, svg
+from pixelglobal.tables.table import Table
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+TABLE_FILES = {"csv": "CSV", "md": "Markdown", "tex": "LaTeX", "comparisons.csv": "every test behind it"}
+
+
+FIGURE_FILES = {"svg": "SVG", "pdf": "PDF", "png": "PNG"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the report with the sentence that says what to see in it."""
+
+    name: str  # of its files
+    heading: str
+    caption: str
+    figure: Figure
+    alt: str = ""  # what a reader who cannot see the figure should know of it; the caption, if empty
+
+
+def write_report(
+    out: Path,
+    *,
+    title: str,
+    question: str,
+    tables: Sequence[Table],
+    pictures: Sequence[Picture],
+    cells: Sequence[Mapping[str, Any]],
+    notes: Sequence[str],
+    facts: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+) -> Path:
+    """Write `out/report.html` (one file, no network), `out/tables/` and `out/figures/`; returns the page.
+
+    cells: one flat mapping per cell, shown as a table that can be sorted and filtered. warnings: sentences that nobody
+    may overlook, such as leakage and cells without a result. notes: sentences on how to read the results. Both are
+    printed above everything that a reader might quote. facts: {heading: mapping or text} such as environment, commands
+    and settings. The figures are closed.
+    """
+    names = [picture.name for picture in pictures]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the pictures' names {', '.join(names)} must differ, since they name files")
+    methods = {str(cell["method"]) for cell in cells if "method" in cell}
+    shown_tables = [_write_table(table, out / "tables", i, methods) for i, table in enumerate(tables, 1)]
+    shown_pictures = [_write_picture(picture, out / "figures") for picture in pictures]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        question=question,
+        tables=shown_tables,
+        pictures=shown_pictures,
+        columns=list(dict.fromkeys(column for cell in cells for column in cell)),
+        cells=cells,
+        notes=notes,
+        warnings=warnings,
+        facts=[_fact(heading, value) for heading, value in facts.items()],
+    )
+    path = out / "report.html"
+    scratch = path.with_suffix(".partial")
+    scratch.write_text(page, encoding="utf-8")
+    scratch.rename(path)
+    return path
+
+
+def _write_table(table: Table, folder: Path, number: int, methods: Iterable[str]) -> dict[str, Any]:
+    words = {method: f"-{method.rpartition(':')[2]}- {table.cells}".strip() for method in methods}  # in cells' names
+    links = {method: f"#{urlencode({'filter': own})}" for method, own in words.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
+    if len(table.comparisons):
+        texts["comparisons.csv"] = table.comparisons.to_csv(index=False)
+    files = []
+    for ending, text in texts.items():
+        path = folder / f"table_{number}.{ending}"
+        path.write_text(text, encoding="utf-8")
+        files.append((f"{folder.name}/{path.name}", TABLE_FILES[ending]))
+    return {"title": table.title, "html": table.to_html(links), "files": files}
+
+
+def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in ("pdf", "png"):
+        picture.figure.savefig(folder / f"{picture.name}.{ending}", dpi=150, facecolor="white")
+    drawing = svg(picture.figure)
+    (folder / f"{picture.name}.svg").write_text(drawing, encoding="utf-8")
+    return {
+        "name": picture.name,
+        "heading": picture.heading,
+        "caption": picture.caption,
+        "alt": picture.alt or picture.caption,
+        "svg": _for_the_page(drawing, picture.name),
+        "files": [(f"{folder.name}/{picture.name}.{ending}", label) for ending, label in FIGURE_FILES.items()],
+    }
+
+
+def _for_the_page(drawing: str, name: str) -> str:
+    """One SVG among others in a page: ids of its own, and its ink in the page's text colour, light or dark."""
+    for mark in ('id="', 'href="#', "url(#"):
+        drawing = drawing.replace(mark, f"{mark}{name}-")
+    return drawing.replace(INK, "var(--ink)")
+
+
+def _fact(heading: str, value: Any) -> dict[str, Any]:
+    """A flat mapping becomes lines of name and value; anything deeper is shown as JSON that can be unfolded."""
+    lines: dict[str, str] = {}
+    rest: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(item, Mapping | list | tuple):
+                rest[str(key)] = item
+            else:
+                lines[str(key)] = str(item)
+    elif isinstance(value, str):
+        lines[""] = value
+    else:
+        rest[heading] = value
+    return {"heading": heading, "lines": lines, "rest": json.dumps(rest, indent=1, default=str) if rest else ""}

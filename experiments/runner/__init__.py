@@ -1,0 +1,1 @@
+"""Runs of a study, their stages, and how they are spread over a cluster."""

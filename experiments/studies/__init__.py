@@ -1,0 +1,1 @@
+"""The studies: what each one asks, compares and costs."""

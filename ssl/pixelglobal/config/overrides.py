@@ -1,0 +1,92 @@
+"""From a preset and overrides to a config, and configs as JSON files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pixelglobal.config.presets import PRESETS, VARIANTS
+from pixelglobal.config.schema import Config
+
+
+def resolve(preset: str = "paper", overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
+    """The config that a preset and overrides describe.
+
+    overrides: `["pretrain.batch_size=4", "seed=1"]` from the command line (values are read as JSON, else as text),
+    or the same as a nested dictionary. Raises ValueError that names the key, what was seen and what is known.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    values: dict[str, Any] = json.loads(json.dumps(PRESETS[preset]))
+    if isinstance(overrides, Mapping):
+        _merge(values, overrides)
+    else:
+        for override in overrides:
+            _merge(values, parse_override(override))
+    return from_dict(values)
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`"a.b=1"` as `{"a": {"b": 1}}`."""
+    key, separator, raw = text.partition("=")
+    if not separator or not key.strip():
+        raise ValueError(f"cannot read {text!r}: write section.name=value, for example pretrain.batch_size=4")
+    try:
+        value = json.loads(raw)
+    except json.JSONDecodeError:
+        value = raw
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return value
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """A config from nested dictionaries; a pydantic error becomes one readable ValueError."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(_readable(problem) for problem in error.errors())) from None
+
+
+def with_settings(config: Config, **sections: Mapping[str, Any]) -> Config:
+    """A copy with some settings changed and everything checked again: `with_settings(c, pretrain={"epochs": 3})`."""
+    values = config.model_dump(mode="json")
+    _merge(values, sections)
+    return from_dict(values)
+
+
+def variant(config: Config, name: str) -> Config:
+    """The config of one row of the ablation: go, gp, gpc or full."""
+    if name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
+    return with_settings(config, pretrain=VARIANTS[name])
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the resolved config as JSON."""
+    path.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+
+
+def load(path: Path) -> Config:
+    """Read a config that `save` wrote."""
+    return from_dict(json.loads(path.read_text()))
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _readable(problem: Any) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "value_error":
+        return message
+    return f"{where}={problem['input']!r}: {message}"

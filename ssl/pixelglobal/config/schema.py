@@ -1,0 +1,256 @@
+"""Every setting of the system: frozen, typed, with the paper's sentence beside the paper's number.
+
+A setting has one name: in this file, in a JSON file, on the command line (`pretrain.batch_size=4`) and in the
+resolved `config.json` that is saved beside every run. "Paper" below is Zhang & Zhang, "Pixel-global Self-supervised
+Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks are its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pixelglobal.config.method_sections import METHOD_SECTIONS, Byol, Gl, Pgl, SimClr
+from pixelglobal.config.section import Section
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _require_multiple_of_32(name: str, value: int) -> None:
+    if value % 32:
+        lower = max(32, value // 32 * 32)
+        raise ValueError(
+            f"{name}={value}: the encoder halves the image five times, so it must be a multiple of 32; "
+            f"try {lower} or {lower + 32}"
+        )
+
+
+class Prepare(Section):
+    """From NIfTI volumes to Parquet slices."""
+
+    hu_min: float = -1024.0  # paper: "clipped the pixel values to the range of [-1024, +325] of Hounsfield units"
+    hu_max: float = 325.0
+    image_size: int = Field(384, ge=32)  # paper: "center-cropped each slice to the size of 384x384"
+    in_plane_spacing_mm: float | None = Field(None, gt=0)  # None: never resample, as in the paper
+    absent_structures: Literal["not_contoured", "absent"] = "not_contoured"  # what zero voxels in a whole patient mean
+    train_fraction: float = Field(0.4, gt=0, lt=1)  # paper: 40/10/50 cases of the in-house sets
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    split_file: str | None = None  # a JSON of case names, used instead of the fractions
+    split_seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Prepare:
+        if self.hu_min >= self.hu_max:
+            raise ValueError(f"prepare.hu_min={self.hu_min} must be below prepare.hu_max={self.hu_max}")
+        if self.train_fraction + self.validation_fraction >= 1:
+            raise ValueError(
+                f"prepare.train_fraction={self.train_fraction} and prepare.validation_fraction="
+                f"{self.validation_fraction} leave no patients for the test split; make their sum less than 1"
+            )
+        return self
+
+
+class Views(Section):
+    """The augmentations of the paper: "cropping & scaling, rotation, vertical & horizontal flipping, and contrast &
+    gamma adjustment". It gives no ranges; scale, contrast and gamma are those of PGL (Xie et al. 2020)."""
+
+    crop_size: int = Field(224, ge=32)  # paper: "randomly cropped and scaled every input image to 224x224"
+    crop_scale_min: float = Field(1.1, gt=0)  # side of the source window, in units of crop_size
+    crop_scale_max: float = Field(1.4, gt=0)
+    rotation_degrees_max: float = Field(15.0, ge=0, le=180)
+    rotation_probability: float = Field(0.5, ge=0, le=1)
+    flip_horizontal_probability: float = Field(0.5, ge=0, le=1)
+    flip_vertical_probability: float = Field(0.5, ge=0, le=1)
+    contrast_min: float = Field(0.75, gt=0)
+    contrast_max: float = Field(1.25, gt=0)
+    contrast_probability: float = Field(0.5, ge=0, le=1)
+    gamma_min: float = Field(0.7, gt=0)
+    gamma_max: float = Field(1.5, gt=0)
+    gamma_probability: float = Field(0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Views:
+        _require_multiple_of_32("views.crop_size", self.crop_size)
+        for name in ("crop_scale", "contrast", "gamma"):
+            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            if low > high:
+                raise ValueError(f"views.{name}_min={low} is above views.{name}_max={high}")
+        return self
+
+
+class Network(Section):
+    """The encoder-decoder ("ResUnet50") that is pre-trained and then fine-tuned."""
+
+    encoder: str = "resnet50"  # any timm encoder that gives a feature pyramid
+    decoder_widths: tuple[int, ...] = (256, 128, 64, 64, 64)  # channels after each doubling of the resolution
+    dropout_sites: tuple[Literal["bottleneck", "decoder_out"], ...] = ("decoder_out",)
+    dropout_probability: float = Field(0.5, ge=0, lt=1)  # whole channels, as in UA-MT (Yu et al. 2019), cited as [23]
+
+
+class Pretrain(Section):
+    """Self-supervised pre-training. `variant` names the rows of the paper's Figure 4."""
+
+    method: str = "pixel_global"  # one of METHOD_SECTIONS, or module:Class for a method of your own
+    cases: Literal["pretrain", "train"] = "pretrain"  # the split that is seen; train: no scan beyond the downstream set
+    # Eq. (1): the global loss (Eq. 3) is always there; the three switches below are the paper's ablation.
+    pixel_matching: bool = True  # Eq. (4): GP
+    stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum
+    uncertainty_weighting: bool = True  # Eq. (6): (1 - U)
+    detach_partner: bool = True  # no gradient through the partner's cross-entropy
+    partner: Literal["paired", "independent"] = "paired"  # two slices are each other's x~ | each has an x~ of its own
+    pixel_reduction: Literal["mean", "sum"] = "mean"  # the paper prints a sum; see docs/method.md
+    pixels_per_image: int = Field(0, ge=0)  # 0: every matched pixel
+    flips: bool = True  # false: views are never mirrored, so left and right organs may have different codes
+    symmetric: bool = False  # the paper's equations run in one direction
+    mc_passes: int = Field(20, ge=1)  # paper: "We choose to perform 20 forward passes"
+    uncertainty: Literal["predictive", "expected", "mutual_information"] = "predictive"
+    student_dropout: bool = False
+    global_outputs: int = Field(1024, ge=2)
+    pixel_outputs: int = Field(64, ge=2)
+    head_hidden: int = Field(256, ge=8)
+    head_bottleneck: int = Field(128, ge=4)
+    pixel_head_hidden: int = Field(128, ge=8)
+    pixel_head_bottleneck: int = Field(64, ge=4)
+    student_temperature: float = Field(0.1, gt=0)  # DINO
+    teacher_temperature: float = Field(0.04, gt=0)  # DINO
+    collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
+    center_momentum: float = Field(0.9, ge=0, lt=1)
+    ema_convention: Literal["teacher_decay", "literal_eq2"] = "teacher_decay"  # Eq. (2) as printed is the reverse
+    ema_base: float = Field(0.996, ge=0, le=1)  # paper: "cosine schedule from 0.996 to 1"
+    ema_final: float = Field(1.0, ge=0, le=1)
+    optimizer: Literal["lars", "sgd", "adamw"] = "lars"  # paper: "we use a LARS optimizer"
+    learning_rate: float = Field(0.2, gt=0)  # paper: "initial learning rate to 0.2"
+    weight_decay: float = Field(1.5e-6, ge=0)  # BYOL; the paper gives none
+    momentum: float = Field(0.9, ge=0, lt=1)
+    gradient_clip: float = Field(3.0, ge=0)  # DINO; 0 switches it off
+    warmup_epochs: float = Field(2.0, ge=0)  # paper: "warm-up period of 2 epochs"
+    epochs: int = Field(500, ge=1)  # paper: "maximum epoch to 500"
+    steps_per_epoch: int | None = Field(None, ge=1)  # None: one pass over the slices
+    batch_size: int = Field(8, ge=2)  # paper: "batch size to 8"; over all workers together
+    precision: Precision = "bf16"
+    normalization: Literal["dataset", "slice"] = "dataset"  # scope of the paper's "Z-score normalization"
+    compile: bool = False  # torch.compile the networks: minutes at the start, then faster steps
+    checkpoint_pixel_head: bool = False  # recompute the student's pixel head in the backward pass: slower, less memory
+    log_every_steps: int = Field(10, ge=1)
+    measure_every_steps: int = Field(100, ge=0)  # of collapse, and how well twins find each other; 0: never
+    on_collapse: Literal["stop", "warn"] = "stop"
+    checkpoints_to_keep: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Pretrain:
+        if self.method not in METHOD_SECTIONS and ":" not in self.method:
+            raise ValueError(
+                f"pretrain.method={self.method!r} is unknown: choose one of {', '.join(METHOD_SECTIONS)}, or give "
+                "module:Class for a method of your own"
+            )
+        if self.stabilizer != "off" and not self.pixel_matching:
+            raise ValueError(f"pretrain.stabilizer={self.stabilizer!r} needs pretrain.pixel_matching=true")
+        if self.uncertainty_weighting and not self.pixel_matching:
+            raise ValueError("pretrain.uncertainty_weighting=true needs pretrain.pixel_matching=true")
+        if self.batch_size % 2:
+            raise ValueError(f"pretrain.batch_size={self.batch_size} must be even: slices come as pairs of partners")
+        return self
+
+
+class Finetune(Section):
+    """Supervised training of the encoder-decoder on few labelled patients."""
+
+    transfer: Literal["encoder_decoder", "encoder"] = "encoder_decoder"
+    transfer_from: Literal["student", "teacher"] = "student"
+    patients: int | None = Field(None, ge=1)  # how many labelled training patients; None: all
+    slices: Literal["labelled", "all"] = "labelled"
+    empty_slice_fraction: float = Field(0.1, ge=0, lt=1)  # share of slices without a structure beside the labelled ones
+    optimizer: Literal["adam", "adamw"] = "adam"  # paper: "We used the Adam optimizer"
+    learning_rate: float = Field(1e-3, gt=0)  # paper: "initial learning rate to 0.001"
+    pretrained_learning_rate_factor: float = Field(1.0, gt=0)  # for transferred weights
+    weight_decay: float = Field(0.0, ge=0)
+    polynomial_power: float = Field(0.9, gt=0)  # paper: "a polynomial learning scheduler"; DeepLab's power
+    batch_size: int = Field(8, ge=1)  # paper: "batch size to 8"
+    epochs: int = Field(100, ge=1)  # paper: "maximum epoch to 100"
+    steps_per_epoch: int | None = Field(None, ge=1)
+    patience_epochs: int = Field(20, ge=1)  # paper: "we also applied an early stopping mechanism"; it gives no number
+    validate_every_epochs: int = Field(1, ge=1)
+    dice_weight: float = Field(0.5, ge=0, le=1)  # the rest is cross-entropy
+    scale_min: float = Field(0.9, gt=0)  # zoom of the whole slice; the input stays prepare.image_size
+    scale_max: float = Field(1.1, gt=0)
+    precision: Precision = "bf16"
+
+    @model_validator(mode="after")
+    def _check(self) -> Finetune:
+        if self.validate_every_epochs > self.patience_epochs:
+            raise ValueError(
+                f"finetune.validate_every_epochs={self.validate_every_epochs} is more than finetune.patience_epochs="
+                f"{self.patience_epochs}: the first validation would end the training"
+            )
+        return self
+
+
+class Evaluate(Section):
+    """Metrics on held-out patients, on the grid of the original scan."""
+
+    split: Literal["validation", "test"] = "test"
+    surface_tolerance_mm: float = Field(3.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+
+
+# Settings of pre-training that only change its speed, what is logged, or when it stops.
+PRETRAIN_WITHOUT_EFFECT = frozenset(
+    {
+        "compile",
+        "checkpoint_pixel_head",
+        "log_every_steps",
+        "measure_every_steps",
+        "on_collapse",
+        "checkpoints_to_keep",
+    }
+)
+
+
+class Cluster(Section):
+    """Where it runs. The number of workers is part of a result: each has its share of a batch, its own batch-norm
+    statistics, partners and negatives; so is the shuffle buffer. The rest changes nothing but speed."""
+
+    pretrain_workers: int = Field(1, ge=0)  # Ray Train workers; 0: the plain loop inside the trial
+    finetune_workers: int = Field(0, ge=0)
+    cpus_per_worker: float = Field(1.0, gt=0)
+    gpus_per_worker: float | None = Field(None, ge=0)  # None: one where the cluster has GPUs
+    data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
+    shuffle_buffer_slices: int = Field(4096, ge=2)  # of one worker; several scans, so that a batch has many patients
+    max_failures: int = Field(3, ge=0)  # of the workers of one training, which go on from the last epoch each time
+    retries_per_cell: int = Field(1, ge=0)  # of a study, unless settings or files are wrong; they go on, too
+    threads_per_worker: int | None = Field(None, ge=1)
+
+
+class Config(Section):
+    """The whole of one run."""
+
+    seed: int = 0
+    prepare: Prepare = Prepare()
+    views: Views = Views()
+    network: Network = Network()
+    pretrain: Pretrain = Pretrain()
+    finetune: Finetune = Finetune()
+    evaluate: Evaluate = Evaluate()
+    cluster: Cluster = Cluster()
+    gl: Gl = Gl()
+    pgl: Pgl = Pgl()
+    byol: Byol = Byol()
+    simclr: SimClr = SimClr()
+    own: dict[str, Any] = Field(default_factory=dict)  # settings of a method of your own, which checks them itself
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        _require_multiple_of_32("prepare.image_size", self.prepare.image_size)
+        if self.own and self.pretrain.method in METHOD_SECTIONS:
+            raise ValueError(
+                f"own.{next(iter(self.own))} belongs to a method of your own, but pretrain.method="
+                f"{self.pretrain.method!r}; give pretrain.method=module:Class"
+            )
+        return self
+
+    @property
+    def method_sections(self) -> tuple[str, ...]:
+        """The sections that the chosen method alone reads."""
+        section = METHOD_SECTIONS.get(self.pretrain.method, "own")
+        return () if section is None else (section,)

@@ -1,0 +1,177 @@
+"""The store: the folder that `prepare` writes and everything later reads.
+
+cohort.json              what the cohort is and how it was prepared
+cases.csv                one row per finished case: geometry, HU sums, content hash, which structures are contoured
+slices/CASE.parquet      one row per slice, see `slices`
+labels/CASE.nii.gz       the reference on the scan's own grid (labelled cases)
+splits.json              cases of each split, disjoint by patient
+rejects.csv              cases that could not be used, and why
+records/, prepare.json   what `prepare` needs to continue
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
+from pixelglobal.data.splits import Splits
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Mean and standard deviation in HU over every stored pixel of some cases."""
+
+    mean_hu: float
+    std_hu: float
+
+
+@dataclass(frozen=True)
+class Store:
+    """A prepared cohort on disk."""
+
+    root: Path
+    name: str
+    structures: tuple[str, ...]
+    left_right_pairs: tuple[tuple[str, str], ...]
+    absent_structures: str
+    image_size: int
+    hu_min: float
+    hu_max: float
+    in_plane_spacing_mm: float | None
+
+    @staticmethod
+    def open(root: Path | str) -> Store:
+        """Open a store folder; ValueError says what is missing."""
+        root = Path(root)
+        path = root / "cohort.json"
+        if not path.is_file():
+            raise ValueError(f"{root} is no prepared cohort: cohort.json is missing. Run `pixelglobal prepare` first")
+        facts = json.loads(path.read_text())
+        if facts["schema"] != SCHEMA_VERSION:
+            raise ValueError(
+                f"{root} has schema {facts['schema']}, this version reads {SCHEMA_VERSION}; prepare it again"
+            )
+        return Store(
+            root,
+            facts["name"],
+            tuple(facts["structures"]),
+            tuple((left, right) for left, right in facts["left_right_pairs"]),
+            facts["absent_structures"],
+            facts["image_size"],
+            facts["hu_min"],
+            facts["hu_max"],
+            facts["in_plane_spacing_mm"],
+        )
+
+    @cached_property
+    def cases(self) -> pd.DataFrame:
+        """cases.csv: one row per finished case, in the order of case names."""
+        path = self.root / "cases.csv"
+        if not path.is_file():
+            raise ValueError(f"{self.root} has no cases.csv; run `pixelglobal prepare` again, it keeps finished cases")
+        text = {"case": str, "patient": str, "affine": str, "contoured": str, "voxels": str}
+        return pd.read_csv(path, dtype=text, keep_default_na=False)  # a patient may be called NA
+
+    @cached_property
+    def splits(self) -> Splits:
+        """splits.json."""
+        facts = json.loads((self.root / "splits.json").read_text())
+        return Splits(*(tuple(facts[name]) for name in ("pretrain", "train", "validation", "test")))
+
+    def _facts(self, case: str) -> pd.Series:
+        rows = self.cases[self.cases["case"] == case]
+        if rows.empty:
+            raise ValueError(f"case {case!r} is not in {self.root}; it has {len(self.cases)} cases, see cases.csv")
+        return rows.iloc[0]
+
+    def path(self, case: str) -> Path:
+        """The slice file of a case."""
+        return self.root / "slices" / f"{case}.parquet"
+
+    def paths(self, cases: Sequence[str]) -> list[Path]:
+        """The slice files of cases."""
+        return [self.path(case) for case in cases]
+
+    def read_case(self, case: str) -> SliceBatch:
+        """All slices of a case, in order, with labels."""
+        return SliceBatch.from_arrow(read_slices(self.path(case)))
+
+    def normalization(self, cases: Sequence[str]) -> Normalization:
+        """Mean and spread of the stored HU over some cases, exact, from the sums that prepare kept."""
+        rows = self.cases[self.cases["case"].isin(list(cases))]
+        if rows.empty:
+            raise ValueError(f"no cases to normalise by in {self.root}: the split is empty")
+        n = float(rows["n_pixels"].sum())
+        mean = float(rows["hu_sum"].sum()) / n
+        variance = float(rows["hu_sum_of_squares"].astype(float).sum()) / n - mean**2  # 64-bit integers would overflow
+        return Normalization(mean, math.sqrt(max(variance, 1.0)))
+
+    def contoured(self, case: str) -> list[bool]:
+        """For each structure, whether it was contoured in this case."""
+        flags = self._facts(case)["contoured"]
+        return [flag == "1" for flag in flags.split(",")] if flags else []
+
+    def affine(self, case: str) -> np.ndarray:
+        """The affine [4, 4] of a scan's own canonical grid; ValueError if an older version prepared it without."""
+        facts = self._facts(case)
+        if "affine" not in facts:
+            raise ValueError(f"{self.root} was prepared before scans' affines were kept; prepare the cohort again")
+        values = np.array([float(value) for value in facts["affine"].split(",")]).reshape(3, 4)
+        return np.vstack([values, [0.0, 0.0, 0.0, 1.0]])
+
+    def label_path(self, case: str) -> Path:
+        """The reference of a labelled case on its own grid."""
+        return self.root / "labels" / f"{case}.nii.gz"
+
+    def n_slices(self, cases: Sequence[str]) -> int:
+        """Slices of some cases together."""
+        return int(self.cases[self.cases["case"].isin(list(cases))]["n_slices"].sum())
+
+    def paste_back(self, case: str, labels: np.ndarray) -> np.ndarray:
+        """Stored-grid labels uint8 [S, H, H] on the scan's own grid [S, rows, columns]; background outside the crop."""
+        return self._paste_back(case, labels, 0)
+
+    def paste_back_image(self, case: str, image_hu: np.ndarray) -> np.ndarray:
+        """One stored slice int16 [H, H] on the scan's own grid [rows, columns]; the clip's minimum outside the crop."""
+        return self._paste_back(case, image_hu[None], round(self.hu_min))[0]
+
+    def paste_back_map(self, case: str, values: np.ndarray) -> np.ndarray:
+        """Stored-grid values float [S, H, H] on the scan's own grid [S, rows, columns]; NaN outside the crop."""
+        return self._paste_back(case, values, np.nan)
+
+    def _paste_back(self, case: str, stored: np.ndarray, fill: float) -> np.ndarray:
+        facts = self._facts(case)
+        rows, columns = int(facts["rows"]), int(facts["columns"])
+        grid_rows, grid_columns = int(facts["stored_rows"]), int(facts["stored_columns"])
+        whole = np.full((len(stored), grid_rows, grid_columns), fill, stored.dtype)
+        (to_y, from_y), (to_x, from_x) = (
+            crop_slices(grid_rows, self.image_size),
+            crop_slices(grid_columns, self.image_size),
+        )
+        whole[:, from_y, from_x] = stored[:, to_y, to_x]
+        if (grid_rows, grid_columns) == (rows, columns):
+            return whole
+        y = np.minimum((np.arange(rows) + 0.5) * grid_rows // rows, grid_rows - 1).astype(int)
+        x = np.minimum((np.arange(columns) + 0.5) * grid_columns // columns, grid_columns - 1).astype(int)
+        return whole[:, y][:, :, x]
+
+
+def crop_slices(size: int, side: int) -> tuple[slice, slice]:
+    """Where a centre crop or pad of one axis goes: (place in the stored slice, place in the source).
+
+    >>> crop_slices(10, 4), crop_slices(4, 10)
+    ((slice(0, 4, None), slice(3, 7, None)), (slice(3, 7, None), slice(0, 4, None)))
+    """
+    if size >= side:
+        start = (size - side) // 2
+        return slice(0, side), slice(start, start + side)
+    start = (side - size) // 2
+    return slice(start, start + size), slice(0, size)

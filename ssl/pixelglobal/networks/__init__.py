@@ -1,0 +1,1 @@
+"""Encoder-decoder, heads, segmenter, and dropout passes."""

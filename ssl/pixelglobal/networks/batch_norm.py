@@ -1,0 +1,32 @@
+"""Passes that leave the running averages of batch norms alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def frozen_batch_norm_buffers(module: nn.Module) -> Iterator[None]:
+    """Inside, batch norms in train mode use batch statistics but leave their running averages untouched."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    try:
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@contextmanager
+def restored_batch_norm_buffers(module: nn.Module) -> Iterator[None]:
+    """Afterwards running averages are what they were before: for a pass that is only computed again."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)

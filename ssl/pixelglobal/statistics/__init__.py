@@ -1,0 +1,1 @@
+"""Paired comparisons, claims about methods, margins and power: arrays in, numbers out."""

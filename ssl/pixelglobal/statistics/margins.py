@@ -1,0 +1,62 @@
+"""Not worse, not better, equivalent: what a large p-value never shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from pixelglobal.statistics.paired import ROUNDING_DECIMALS, means_by, require_pairs
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Scores a minus scores b against a margin; `low` and `high` bound the difference with 90 % confidence."""
+
+    difference: float
+    low: float
+    high: float
+    p_not_worse: float  # small: a is worse by less than the margin
+    p_not_better: float  # small: a is better by less than the margin
+    margin: float
+    n_units: int
+
+    @property
+    def p_equivalent(self) -> float:
+        """Two one-sided tests (Schuirmann 1987): both must be small."""
+        return max(self.p_not_worse, self.p_not_better)
+
+
+def compare_with_margin(
+    scores_a: Sequence[float] | np.ndarray,
+    scores_b: Sequence[float] | np.ndarray,
+    patients: Sequence[str] | np.ndarray,
+    *,
+    margin: float,
+) -> Equivalence:
+    """Is a not worse than b by `margin` or more?  Two one-sided paired t-tests over patients.
+
+    A large p of an ordinary test never shows that two methods are equal; this does. Raises ValueError as
+    `compare_paired`, and for a margin that is not positive.
+
+    >>> e = compare_with_margin([0.8, 0.9, 0.7, 0.8], [0.8, 0.89, 0.71, 0.8], list("pqrs"), margin=0.05)
+    >>> e.p_not_worse < 0.01, e.p_equivalent < 0.01
+    (True, True)
+    """
+    a, b, owners = np.asarray(scores_a, float), np.asarray(scores_b, float), np.asarray(patients)
+    require_pairs(a, b, owners)
+    if not margin > 0:
+        raise ValueError(f"margin={margin}: name the largest loss that would not matter, a number above 0")
+    differences = np.round(means_by(a - b, owners), ROUNDING_DECIMALS)
+    n, mean = len(differences), float(differences.mean())
+    if n < 2:
+        raise ValueError(f"{n} patient: a comparison needs at least 2 units")
+    error = float(differences.std(ddof=1) / np.sqrt(n))
+    if error < 1e-12:
+        return Equivalence(mean, mean, mean, float(mean <= -margin), float(mean >= margin), margin, n)
+    half = float(stats.t.ppf(0.95, n - 1)) * error
+    p_not_worse = float(stats.t.sf((mean + margin) / error, n - 1))
+    p_not_better = float(stats.t.cdf((mean - margin) / error, n - 1))
+    return Equivalence(mean, mean - half, mean + half, p_not_worse, p_not_better, margin, n)

@@ -1,0 +1,70 @@
+"""A finished table in a terminal: nothing is cut off, however narrow the terminal is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pixelglobal.tables.table import Table
+
+GAP = 3  # characters between two columns
+
+
+def for_terminal(table: Table, width: int) -> Group:
+    """The table as the paper prints it if that fits; else a line for each structure, a few methods below each other."""
+    frame = table.frame
+    head = [str(column) for column in frame.columns]
+    lines = [[str(value) for value in row] for row in frame.itertuples(index=False)]
+    marked = {(i, head.index(column)) for i, column in table.best}
+    if sum(max(map(len, column)) + GAP for column in zip(head, *lines, strict=True)) <= width:
+        grids = [_grid(head, lines, marked, left=2)]
+    else:
+        grids = [_turned(head, lines, marked, rows) for rows in _groups(lines, max(map(len, head)), width)]
+    title = Text.assemble((f"{table.title}. ", "bold"), table.caption)
+    return Group(title, *grids, *(Text(f"- {line}", style="dim") for line in table.metric_card))
+
+
+def _turned(head: list[str], lines: list[list[str]], marked: set[tuple[int, int]], rows: Sequence[int]) -> Grid:
+    """A column for each given line of the table, a line for each structure."""
+    names = ["structure", *(_stacked(f"{_method(lines, i)} {lines[i][1]}") for i in rows)]
+    body = [[head[j], *(_stacked(lines[i][j]) for i in rows)] for j in range(2, len(head))]
+    bold = {(j - 2, rows.index(i) + 1) for i, j in marked if i in rows}
+    return _grid(names, body, bold, left=1)
+
+
+def _groups(lines: list[list[str]], first: int, width: int) -> list[list[int]]:
+    """The table's lines in groups that fit side by side; the lines of one method stay together."""
+    groups: list[list[int]] = [[]]
+    used = first + GAP
+    for method in dict.fromkeys(_method(lines, i) for i in range(len(lines))):
+        own = [i for i in range(len(lines)) if _method(lines, i) == method]
+        words = [[w for text in [method, *lines[i][1:]] for w in _stacked(text).splitlines()] for i in own]
+        wide = sum(max(map(len, column)) + GAP for column in words)
+        if groups[-1] and used + wide > width:
+            groups.append([])
+            used = first + GAP
+        groups[-1] += own
+        used += wide
+    return groups
+
+
+def _method(lines: list[list[str]], i: int) -> str:
+    return next(lines[k][0] for k in range(i, -1, -1) if lines[k][0])
+
+
+def _stacked(text: str) -> str:
+    """A word on each line, but a number keeps its unit and its mark."""
+    return text.replace(" (mm)", "_(mm)").replace(" (%)", "_(%)").replace(" ", "\n").replace("_(", " (")
+
+
+def _grid(head: list[str], body: list[list[str]], bold: set[tuple[int, int]], left: int) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for i, name in enumerate(head):
+        grid.add_column(name, justify="left" if i < left else "right", no_wrap=True)
+    for i, line in enumerate(body):
+        grid.add_row(*(Text(text, style="bold" if (i, j) in bold else "") for j, text in enumerate(line)))
+    return grid

@@ -1,0 +1,1 @@
+"""The loops of pre-training and fine-tuning."""

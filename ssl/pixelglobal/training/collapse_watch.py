@@ -1,0 +1,98 @@
+"""Looks at a method every so many steps: does its code still say something? If not, warns and then stops."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pixelglobal.config.schema import Pretrain
+from pixelglobal.methods.base import Method
+from pixelglobal.methods.collapse import UNIFORM_NATS, Verdict, verdict
+from pixelglobal.training.runs import Run
+from pixelglobal.training.workers import mean_over_workers
+from pixelglobal.views.pairs import ViewPair
+
+COLLAPSED_BEFORE_STOP = 3  # measures in a row
+
+
+@dataclass
+class CollapseWatch:
+    """Measures, averaged over all workers so that they decide alike, and what was decided of them."""
+
+    run: Run
+    settings: Pretrain
+    warmup_steps: float
+    _collapsed: dict[str, int] = field(default_factory=dict)
+    _uniform: dict[str, int] = field(default_factory=dict)
+
+    def state(self) -> dict[str, dict[str, int]]:
+        """What a resumed run must know: how many measures in a row were bad."""
+        return {"collapsed": self._collapsed, "uniform": self._uniform}
+
+    def resume(self, state: dict[str, dict[str, int]]) -> None:
+        """Go on from a `state`."""
+        self._collapsed, self._uniform = dict(state["collapsed"]), dict(state["uniform"])
+
+    def is_due(self, step: int) -> bool:
+        """Whether to look after this step."""
+        every = self.settings.measure_every_steps
+        return every > 0 and (step + 1) % every == 0
+
+    def look(self, method: Method, pair: ViewPair, step: int, chance: torch.Generator) -> dict[str, float]:
+        """The measures of every head, named `information_pixel` and so on.
+
+        After the warm-up a collapsed head is warned of, and raises RuntimeError when it stays collapsed and
+        `pretrain.on_collapse` is "stop".
+        """
+        own: dict[str, float] = {}
+        for head, found in method.measures(pair, chance).items():
+            values = torch.stack([value.float() for value in found.values.values()]).tolist()  # one transfer
+            own |= {f"{head}/{name}": value for name, value in zip(found.values, values, strict=True)}
+            own |= {f"{head}/n": float(found.n), f"{head}/k": float(found.k)}
+        heads: dict[str, dict[str, float]] = {}
+        for key, value in mean_over_workers(own, self.run.world_size).items():
+            head, name = key.split("/")
+            heads.setdefault(head, {})[name] = value
+        lines: dict[str, float] = {}
+        for head, mean in heads.items():
+            n, k = round(mean.pop("n")), round(mean.pop("k"))
+            if step >= self.warmup_steps:
+                self._judge(head, mean, n, k, step)
+            lines |= {f"{name}_{head}": round(value, 5) for name, value in mean.items()}
+            lines[f"collapsed_{head}"] = self._collapsed.get(head, 0)  # looks in a row
+        return lines
+
+    def _judge(self, head: str, values: dict[str, float], n: int, k: int, step: int) -> None:
+        uniform = abs(1 - values["cross_entropy_over_ln_k"]) < UNIFORM_NATS / math.log(k)
+        self._uniform[head] = self._uniform.get(head, 0) + 1 if uniform else 0
+        found = verdict(values, n=n, k=k, uniform_in_a_row=self._uniform[head])
+        self._collapsed[head] = self._collapsed.get(head, 0) + 1 if found.state == "collapsed" else 0
+        if found.state != "healthy" and self.run.rank == 0:
+            warnings.warn(f"step {step}: the {head} head: {found.reason}", stacklevel=2)
+        if self._collapsed[head] >= COLLAPSED_BEFORE_STOP and self.settings.on_collapse == "stop":
+            raise RuntimeError(advice(head, found, step, self.settings))
+
+
+def collapsed_heads(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The heads that were collapsed when the watch looked last, from the lines of a pre-training's metrics."""
+    looks = [line for line in metrics if any(name.startswith("collapsed_") for name in line)]
+    last = looks[-1] if looks else {}
+    return [name.removeprefix("collapsed_") for name, n in last.items() if name.startswith("collapsed_") and n > 0]
+
+
+def advice(head: str, found: Verdict, step: int, settings: Pretrain) -> str:
+    """What is told to the user of a stopped run."""
+    ways = ["lower pretrain.learning_rate", "raise pretrain.ema_base"]
+    if head == "pixel" and settings.stabilizer in ("abs_pixel", "abs_image"):
+        ways.insert(0, f"use pretrain.stabilizer=hinge ({settings.stabilizer} is zero for any constant output)")
+    if settings.collapse_guard == "none":
+        ways.insert(0, "use pretrain.collapse_guard=center")
+    return (
+        f"the {head} head has collapsed by step {step}: {found.reason}. The last checkpoint is kept. To mend it, "
+        f"{', or '.join(ways)}; to go on all the same, give pretrain.on_collapse=warn"
+    )

@@ -1,0 +1,191 @@
+"""Self-supervised pre-training: one loop, told from top to bottom.
+
+The loop is a plain function of a config, a stream of slices and a run; it does not know whether it is alone or one
+of many workers on a cluster. Every random draw is a function of (seed, step, worker), so a resumed run equals an
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from pixelglobal import __version__
+from pixelglobal.config.overrides import save as save_config
+from pixelglobal.config.schema import Config
+from pixelglobal.data.slices import SliceBatch
+from pixelglobal.data.store import Store
+from pixelglobal.data.stream import Stream
+from pixelglobal.devices import autocast, place, send
+from pixelglobal.methods import method_class
+from pixelglobal.methods.base import Method
+from pixelglobal.networks.unet import compile_networks
+from pixelglobal.seeds import derive, generator, seeded
+from pixelglobal.training.checkpoints import load_training_state, save_model, save_training_state
+from pixelglobal.training.collapse_watch import CollapseWatch
+from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
+from pixelglobal.training.runs import Run
+from pixelglobal.training.step_log import StepLog
+from pixelglobal.views.intensity import HuScale
+from pixelglobal.views.pairs import ViewPair, make_view_pair, pair_partners
+
+
+def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: torch.device) -> Path:
+    """Pre-train on a stream of slices and return the folder of the exported model.
+
+    Continues from `run.latest_checkpoint()` if there is one. Raises RuntimeError at the first step whose loss is not
+    finite, with the step, the terms and the slices, leaving the last checkpoint as it was.
+    """
+    settings = config.pretrain
+    scale = hu_scale(config, store)
+    kind = method_class(settings.method)
+    method = place(seeded(lambda: kind(config), derive(config.seed, "weights")), device)
+    assert isinstance(method, Method)
+    optimizer = pretraining_optimizer(method.trainable(), settings)
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    steps_per_epoch = settings.steps_per_epoch or max(1, stream.n_slices // settings.batch_size)
+    total_steps = settings.epochs * steps_per_epoch
+    watch = CollapseWatch(run, settings, settings.warmup_epochs * steps_per_epoch)
+    first_epoch = 0
+    if (checkpoint := run.latest_checkpoint()) is not None:
+        facts = load_training_state(checkpoint, {"method": method}, optimizer)
+        scaler.load_state_dict(facts["scaler"])
+        watch.resume(facts["watch"])
+        first_epoch = facts["epoch"] + 1
+    if settings.compile:
+        compile_networks(method)
+    if run.world_size > 1:
+        method.distribute()
+    if run.rank == 0:
+        save_config(config, run.folder / "config.json")
+    log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size)
+
+    method.train()
+    for epoch in range(first_epoch, settings.epochs):
+        for i, batch in enumerate(_batches(stream, epoch, steps_per_epoch)):
+            step = epoch * steps_per_epoch + i
+            chance = generator(config.seed, "views", step, run.rank)
+            stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
+            pair = views_of(batch, method, stage, scale, device, chance)
+            rate = warmup_cosine(
+                step_in_stage,
+                peak=settings.learning_rate,
+                warmup_steps=settings.warmup_epochs * steps_per_epoch,
+                total_steps=steps_in_stage,
+            )
+            set_learning_rate(optimizer, rate)
+            with autocast(device, settings.precision):
+                terms = method.losses(pair, chance)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(terms["loss"]).backward()
+            scaler.unscale_(optimizer)
+            terms["gradient_norm"] = clip_grad_norm_(
+                method.trainable().parameters(), settings.gradient_clip or math.inf
+            )
+            scaler.step(optimizer)
+            scaler.update()
+            method.after_step(step, total_steps)
+            if watch.is_due(step):
+                log.measured(watch.look(method, pair, step, generator(config.seed, "measures", step, run.rank)))
+            log.note(epoch, step, rate, terms, batch)
+        log.flush()
+        state = {"epoch": epoch, "scaler": scaler.state_dict(), "watch": watch.state()}
+        _report_epoch(run, method, optimizer, state, log.last)
+    if run.rank == 0:
+        _export(config, store, method, scale, run.folder / "model")
+    return run.folder / "model"
+
+
+def stage_of(step: int, total_steps: int, stages: int) -> tuple[int, int, int]:
+    """The stage of a step when a run has equal stages, the step's place in it, and how many steps it has.
+
+    >>> [stage_of(step, 5, 2) for step in range(5)]
+    [(0, 0, 3), (0, 1, 3), (0, 2, 3), (1, 0, 2), (1, 1, 2)]
+    """
+    stage = step * stages // total_steps
+    first, end = (-(-s * total_steps // stages) for s in (stage, stage + 1))
+    return stage, step - first, end - first
+
+
+def views_of(
+    batch: SliceBatch, method: Method, stage: int, scale: HuScale, device: torch.device, chance: torch.Generator
+) -> ViewPair:
+    """Both views of a batch, its slices put in the order of partners."""
+    order, has_partner = pair_partners(batch.patient, chance)
+    images = send(batch.image_hu[order], device)
+    plan = vars(method.view_plan(stage))
+    pair = make_view_pair(images, has_partner, scale=scale, generator=chance, **plan)
+    volumes = {case: number for number, case in enumerate(dict.fromkeys(batch.case))}
+    volume_N = torch.tensor([volumes[case] for case in batch.case])[order]
+    depth_N = ((batch.slice_index + 0.5) / batch.n_slices)[order]
+    return replace(
+        pair,
+        volume_N=send(volume_N, device),
+        depth_N=send(depth_N, device),
+        stage=stage,
+    )
+
+
+def pretraining_cases(config: Config, store: Store) -> tuple[str, ...]:
+    """The scans that a pre-training sees."""
+    return tuple(sorted(getattr(store.splits, config.pretrain.cases)))
+
+
+def hu_scale(config: Config, store: Store) -> HuScale:
+    """The intensity scale of a pre-training: clip range of the store, z-score of the pre-training cases only."""
+    facts = store.normalization(pretraining_cases(config, store))
+    return HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
+
+
+def _batches(stream: Stream, epoch: int, count: int) -> Iterator[SliceBatch]:
+    """Exactly `count` batches: the stream is read again, as another epoch, when one pass is shorter."""
+    given, turn = 0, 0
+    while given < count:
+        before = given
+        for batch in stream.epoch(epoch + turn * 1_000_003):
+            yield batch
+            given += 1
+            if given == count:
+                return
+        if given == before:
+            raise ValueError(
+                f"the stream holds {stream.n_slices} slices, too few for one batch; lower pretrain.batch_size"
+            )
+        turn += 1
+
+
+def _report_epoch(
+    run: Run, method: Method, optimizer: torch.optim.Optimizer, state: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    metrics = {**metrics, "epoch": state["epoch"]}
+    if run.rank != 0:
+        run.report(metrics, None)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        run.report(metrics, save_training_state(Path(scratch) / "state", {"method": method}, optimizer, state))
+
+
+def _export(config: Config, store: Store, method: Method, scale: HuScale, folder: Path) -> None:
+    parts = method.exported()
+    seen = store.cases[store.cases["case"].isin(pretraining_cases(config, store))]
+    values = config.model_dump(mode="json")
+    facts = {
+        "kind": "pretrained",
+        "pixelglobal_version": __version__,
+        "citation": method.citation,
+        **{section: values[section] for section in ("network", "pretrain", *config.method_sections)},
+        "seed": config.seed,
+        "scale": vars(scale),
+        "parts": sorted({name.partition(".")[2] for name in parts if name.split(".")[1] in ("encoder", "decoder")}),
+        **method.facts(),
+        "cohort": store.name,
+        "cases_seen": dict(zip(seen["case"], seen["sha256"], strict=True)),
+    }
+    save_model(folder, parts, facts)

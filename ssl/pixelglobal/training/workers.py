@@ -1,0 +1,33 @@
+"""What the workers of one training tell each other: means, sums and the first one's word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+
+def value_of_the_first_worker(value: float, world_size: int) -> float:
+    """What worker 0 has, on every worker; all must call it."""
+    shared = [value]
+    if world_size > 1:
+        torch.distributed.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def mean_over_workers(values: Mapping[str, float], world_size: int) -> dict[str, float]:
+    """The mean of each value over the workers that have it: a worker may lack a term, and none waits for it.
+
+    Every worker must call it equally often. NaN counts as lacking.
+    """
+    parts: list[Any] = [dict(values)]
+    if world_size > 1:
+        parts = [None] * world_size
+        torch.distributed.all_gather_object(parts, dict(values))
+    means = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        known = [part[name] for part in parts if name in part and not math.isnan(part[name])]
+        means[name] = sum(known) / len(known) if known else math.nan
+    return means

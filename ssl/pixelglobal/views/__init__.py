@@ -1,0 +1,1 @@
+"""Augmented views of slices, and which of their pixels are twins."""

@@ -1,0 +1,26 @@
+"""From HU to network inputs: the clip range and the z-score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class HuScale:
+    """How stored HU become network inputs: clip range first, then (hu - mean) / std."""
+
+    hu_min: float
+    hu_max: float
+    mean_hu: float
+    std_hu: float
+    scope: str = "dataset"  # "slice": every slice its own mean and std
+
+
+def normalize(hu: Tensor, scale: HuScale) -> Tensor:
+    """The z-score [N, 1, H, W] of intensities in HU, over the data set or over each slice."""
+    if scale.scope == "slice":
+        std = hu.std((1, 2, 3), keepdim=True).clamp_min(1.0)  # an empty slice has no spread; 1 HU keeps it finite
+        return (hu - hu.mean((1, 2, 3), keepdim=True)) / std
+    return (hu - scale.mean_hu) / scale.std_hu

@@ -1,0 +1,136 @@
+"""Two augmented views of each slice, and which of their pixels are twins.
+
+A batch of our method is made of pairs of slices of different patients: slice i and slice i + N/2 share one draw of
+both views, so each is the other's x~ ("we randomly sample another training image and apply the same data
+augmentations"). All chance comes from an explicit CPU generator; pixels are moved on the device of the images.
+
+Shape letters: N slices of a batch, D draws, S side of a view, M matched pixel pairs of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pixelglobal.config.schema import Views
+from pixelglobal.devices import send
+from pixelglobal.views.augment import draw_views, render
+from pixelglobal.views.geometry import twin_table
+from pixelglobal.views.intensity import HuScale
+
+
+@dataclass(frozen=True)
+class ViewPair:
+    """Everything a method needs of a batch: both views [N, 1, S, S] and the M twins between them."""
+
+    view_1: Tensor
+    view_2: Tensor
+    image_M: Tensor  # int64: which image a twin pair belongs to; the pairs of i and i + N/2 come in the same order
+    pixel_1_M: Tensor  # int64: its flat pixel index in view 1
+    pixel_2_M: Tensor  # int64: its twin's flat pixel index in view 2
+    matched_N: tuple[int, ...]  # how many twins each image has
+    has_partner: Tensor  # bool [N]: the slice at the other half is of another patient
+    maps_1: Tensor  # float64 [N, 2, 3]: where view 1 lies in the slice, see geometry.view_map
+    maps_2: Tensor  # float64 [N, 2, 3]
+    source_size: tuple[int, int]  # rows and columns of the slice
+    volume_N: Tensor | None = None  # int64: slices of one scan have one number
+    depth_N: Tensor | None = None  # float32 in (0, 1): how far along z in its scan a slice lies
+    stage: int = 0  # of the method's stages
+
+    @property
+    def side(self) -> int:
+        """Pixels of a view along an axis."""
+        return self.view_1.shape[-1]
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """What a method asks of the views of a step."""
+
+    views: Views  # how they are drawn
+    match: bool = False  # look up the twins of pixels
+    pixels_per_image: int = 0  # at most so many of them; 0: all
+    partners: bool = False  # the two halves of the batch share their draws
+    same_geometry: bool = False  # view 2 is cut where view 1 is, and differs in intensities alone
+
+
+def pair_partners(patients: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """An order of the batch in which slice i and slice i + N/2 are of different patients wherever that is possible.
+
+    Who meets whom is drawn, so that the names of patients, which may tell their hospital, have no say in it. Returns
+    (order int64 [N], has_partner bool [N]); a slice of an odd batch is left out.
+
+    >>> order, has_partner = pair_partners(["a", "b", "a", "b"], torch.Generator().manual_seed(0))
+    >>> order.tolist(), has_partner.tolist()
+    ([0, 2, 1, 3], [True, True, True, True])
+    """
+    half = len(patients) // 2
+    names = list(dict.fromkeys(patients))
+    place = dict(zip(names, torch.randperm(len(names), generator=generator).tolist(), strict=True))
+    order = sorted(range(len(patients)), key=lambda i: place[patients[i]])[: 2 * half]
+    different = [patients[order[i]] != patients[order[i + half]] for i in range(half)]
+    return torch.tensor(order), torch.tensor(different * 2, dtype=torch.bool)
+
+
+def matched_pixels(table: Tensor, pixels_per_draw: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """The twins of a dictionary [D, S*S] as three lists: draw, pixel of view 1, pixel of view 2.
+
+    pixels_per_draw: keep that many of each draw's twins, drawn without replacement; 0 keeps all.
+    """
+    matched = table >= 0
+    if 0 < pixels_per_draw < table.shape[1]:
+        priority = torch.rand(table.shape, generator=generator)
+        chosen = torch.where(matched, priority, -1.0).topk(pixels_per_draw, dim=1).indices
+        kept = torch.zeros_like(matched).scatter_(1, chosen, True)
+        matched = matched & kept
+    draw, pixel_1 = matched.nonzero(as_tuple=True)
+    return draw, pixel_1, table[draw, pixel_1]
+
+
+def make_view_pair(
+    images_hu: Tensor,
+    has_partner: Tensor,
+    views: Views,
+    scale: HuScale,
+    *,
+    match: bool,
+    pixels_per_image: int,
+    generator: torch.Generator,
+    partners: bool = True,
+    same_geometry: bool = False,
+) -> ViewPair:
+    """Draw and render both views of a batch [N, H, W] and look up their twins; see `ViewPlan` for the switches.
+
+    match=False (no loss on pixels) leaves the lists of twins empty. The dictionary is made on the CPU, where the draws
+    are: its length is then known without waiting for the device of the images.
+    """
+    n, height, width = images_hu.shape
+    device, side = images_hu.device, views.crop_size
+    draws = n // 2 if partners else n
+    draw_1, draw_2 = (draw_views(draws, views, width, generator) for _ in range(2))
+    if same_geometry:
+        draw_2 = replace(draw_2, maps=draw_1.maps, flip_horizontal=draw_1.flip_horizontal)
+    image_M = pixel_1 = pixel_2 = torch.zeros(0, dtype=torch.long)
+    if match:
+        table = twin_table(draw_1.maps, draw_2.maps, side, height, width)
+        image_M, pixel_1, pixel_2 = matched_pixels(table, pixels_per_image, generator)
+    if partners:
+        draw_1, draw_2 = draw_1.twice(), draw_2.twice()
+        image_M, pixel_1, pixel_2 = torch.cat([image_M, image_M + draws]), pixel_1.repeat(2), pixel_2.repeat(2)
+    matched_N = tuple(torch.bincount(image_M, minlength=n).tolist())
+    draw_1, draw_2 = draw_1.to(device), draw_2.to(device)
+    return ViewPair(
+        render(images_hu, draw_1, side, scale),
+        render(images_hu, draw_2, side, scale),
+        send(image_M, device),
+        send(pixel_1, device),
+        send(pixel_2, device),
+        matched_N,
+        send(has_partner, device),
+        draw_1.maps,
+        draw_2.maps,
+        (height, width),
+    )

@@ -1,0 +1,185 @@
+"""Figures: every patient and seed is there, sides and scores are right, strange names and empty inputs do no harm."""
+
+import math
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from experiments.report.figures import (
+    STRUCTURE_COLORS,
+    Curve,
+    Overlay,
+    UncertaintyPicture,
+    draw_curves,
+    draw_overlays,
+    draw_patients,
+    draw_uncertainty,
+    method_colors,
+    svg,
+)
+
+LEFT, RIGHT = slice(4, 8), slice(24, 28)  # columns run from the patient's left to the right
+
+
+pytestmark = pytest.mark.usefixtures("figures_closed")
+
+
+def overlay(predictions=("random", "full"), labels=None, size=32, case="c0"):
+    reference = np.zeros((size, size), np.uint8)
+    reference[10:14, LEFT], reference[10:14, RIGHT] = 1, 2
+    image = np.full((size, size), 40, np.int16)
+    chosen = dict.fromkeys(predictions, reference if labels is None else labels)
+    return Overlay(case, 3, image, 1.0, reference, chosen, ("LeftLung", "RightLung"))
+
+
+def words(figure):
+    return [t.text for t in ElementTree.fromstring(svg(figure)).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_an_svg_is_one_element_that_loads_nothing():
+    drawing = svg(draw_overlays([overlay()]))
+    root = ElementTree.fromstring(drawing)
+    assert root.tag.endswith("svg")
+    links = re.findall(r'(?:href|src)="([^"]*)"', drawing)
+    assert links
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    assert "<metadata" not in drawing
+    assert not plt.get_fignums()
+
+
+def test_the_same_figure_is_the_same_text():
+    assert svg(draw_overlays([overlay()])) == svg(draw_overlays([overlay()]))
+
+
+def test_a_method_has_one_colour_in_every_figure():
+    assert method_colors(["full"])["full"] == method_colors(["random", "gp", "full"])["full"]
+    colors = method_colors(["random", "go", "gp", "gpc", "full", "gl", "pgl", "mine", "yours"])
+    assert len(set(colors.values())) == 9
+    assert len(method_colors([f"m{i}" for i in range(30)])) == 30
+    assert len(set(STRUCTURE_COLORS)) == 12
+
+
+def test_slices_are_shown_from_the_feet():
+    """The patient's right is on the left of the picture, its letter too."""
+    figure = draw_overlays([overlay()])
+    axis = figure.axes[1]
+    paths = {tuple(c.get_edgecolor()[0]): c.get_paths()[0].vertices for c in axis.collections}
+    left, right = paths.values()
+    assert right[:, 0].mean() < left[:, 0].mean()
+    letters = {t.get_text(): t.get_position()[0] for t in figure.axes[0].texts}
+    assert letters["R"] < 0.5 < letters["L"]
+    assert figure.axes[0].images[0].origin == "lower"  # rows run from back to front: the front is at the top
+
+
+def test_contours_surround_the_pixels_and_nothing_is_cropped_away():
+    figure = draw_overlays([overlay()])
+    axis = figure.axes[1]
+    shown = axis.images[0].get_array()
+    assert shown.shape[0] < 32  # zoomed
+    widths = [np.ptp(c.get_paths()[0].vertices[:, 0]) for c in axis.collections]
+    assert widths == [4.0, 4.0]
+    for contour in axis.collections:
+        x, y = contour.get_paths()[0].vertices.T
+        assert x.min() >= -0.5
+        assert x.max() <= shown.shape[1] - 0.5
+        assert y.min() >= -0.5
+        assert y.max() <= shown.shape[0] - 0.5
+
+
+def test_a_structure_at_the_edge_has_a_closed_contour():
+    edge = np.zeros((32, 32), np.uint8)
+    edge[:, :3] = 1
+    axis = draw_overlays([overlay(labels=edge)]).axes[2]
+    vertices = axis.collections[0].get_paths()[0].vertices
+    assert np.array_equal(vertices[0], vertices[-1])
+
+
+def test_the_score_under_a_panel_is_its_mean_dice():
+    half = np.zeros((32, 32), np.uint8)
+    half[10:14, LEFT] = 1  # all of one structure, nothing of the other
+    figure = draw_overlays([overlay(labels=half)])
+    assert [a.get_xlabel() for a in figure.axes] == ["", "", "DSC 50.0 %", "DSC 50.0 %"]
+    assert [a.get_title() for a in figure.axes] == ["CT", "reference", "random", "full"]
+    perfect = draw_overlays([overlay()])
+    assert perfect.axes[3].get_xlabel() == "DSC 100.0 %"
+
+
+def test_a_slice_without_structures_is_shown_whole():
+    empty = np.zeros((32, 32), np.uint8)
+    one = overlay(labels=empty)
+    figure = draw_overlays([Overlay("c", 0, one.image_hu, 1.5, empty, one.predictions, one.structures)])
+    assert figure.axes[0].images[0].get_array().shape == (32, 32)
+    assert figure.axes[0].get_aspect() == 1.5
+    assert figure.axes[2].get_xlabel() == "nothing here"
+
+
+def test_names_are_text_not_markup():
+    figure = draw_overlays([overlay(case=r"c$\frac$ <b>&", predictions=("a$b$",))])
+    found = " ".join(words(figure))
+    assert r"c$\frac$ <b>&" in found
+    assert "a$b$" in found
+
+
+def test_uncertainty_is_on_the_scale_0_to_1():
+    image = np.zeros((16, 16), np.int16)
+    gradient = np.tile(np.linspace(0.2, 0.4, 16), (16, 1))
+    figure = draw_uncertainty(
+        [UncertaintyPicture("c", 5, image, gradient), UncertaintyPicture("d", 6, image, gradient)]
+    )
+    maps = [a.images[0] for a in figure.axes[2:4]]
+    assert [m.get_clim() for m in maps] == [(0, 1), (0, 1)]
+    assert maps[0].get_array()[0, 0] == pytest.approx(0.4)  # mirrored like the CT above it
+    assert "mean U 0.30" in words(figure)
+
+
+def rows_of(values, seeds=(0, 1)):
+    """values: {method: Dice of patient i}; the rows of two structures, one of which is in no contour of patient 0."""
+    return pd.DataFrame(
+        {"method": m, "seed": seed, "patient": f"p{i}", "slice_index": index, "structure": s, "dice": dice,
+         "contoured": not (i == 0 and s == "B")}
+        for m, all_dice in values.items() for seed in seeds for i, dice in enumerate(all_dice)
+        for s in "AB" for index in (0, -1)
+    )  # fmt: skip
+
+
+def test_every_patient_and_seed_is_a_dot_and_every_patient_a_line():
+    rows = rows_of({"random": [0.5, 0.6, 0.7], "full": [0.6, 0.7, 0.8]})
+    axis = draw_patients(rows, ["random", "full"]).axes[0]
+    dots = np.concatenate([c.get_offsets() for c in axis.collections if len(c.get_offsets()) == 3])
+    assert dots.shape == (2 * 2 * 3, 2)
+    assert sorted(dots[:, 1].round()) == sorted([50, 60, 70, 60, 70, 80] * 2)
+    assert len(axis.lines) == 3
+    assert {t.get_text() for t in axis.texts} == {"60.0", "70.0"}
+
+
+def test_a_patient_that_one_method_lacks_breaks_nothing():
+    rows = rows_of({"random": [0.5, 0.6, 0.7], "full": [0.6, 0.7]})
+    assert svg(draw_patients(rows, ["random", "full"]))
+
+
+def test_curves_of_many_methods_with_gaps():
+    logs = [
+        Curve(f"m{i}", seed, [{"step": 1, "loss": 1.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": 0.5},
+                              {"step": 4, "validation_dice": None}])
+        for i in range(12) for seed in range(6)
+    ]  # fmt: skip
+    figure = draw_curves(logs, {"loss": "loss", "validation_dice": "Dice"}, "Fine-tuning")
+    loss, dice = figure.axes
+    assert len(loss.lines) == 72
+    assert list(loss.lines[0].get_xdata()) == [1, 3]
+    assert [t.get_text() for t in dice.texts] == ["not logged"]
+
+
+def test_no_training_gives_an_empty_panel():
+    assert "not logged" in words(draw_curves([], {"loss": "loss"}, "Pre-training"))
+
+
+def test_nothing_to_draw_is_said():
+    with pytest.raises(ValueError, match="there is no slice to draw"):
+        draw_overlays([])
+    with pytest.raises(ValueError, match="there is no uncertainty map to draw"):
+        draw_uncertainty([])

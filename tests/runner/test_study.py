@@ -1,0 +1,236 @@
+"""A whole study through Ray: rows and report are there, a second run does nothing, a failed cell stops no other."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import pandas as pd
+import pytest
+
+from experiments.report.browse import server_of
+from tests.support import ROOT, TINY, experiments
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def command(*words):
+    """The same in this process."""
+    from experiments.__main__ import app
+
+    app(list(map(str, words)), prog_name="python -m experiments", standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def study(store, tmp_path_factory):
+    """A finished comparison of two methods; pre-training by Ray Train with Ray Data, fine-tuning in Tune trials."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    words = ["comparison", "--store", store.root, "--out", out, "--preset", "smoke", "--seeds", "0", *TINY]
+    words += ["cluster.pretrain_workers=1", "pretrain.epochs=1", "finetune.epochs=1"]
+    planned = experiments("plan", *words, "--price-per-hour", "2.5")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert not list(out.glob("stages/*/done.json"))  # a plan trains nothing
+    answer = experiments("run", *words)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return out, words, planned.stdout, answer.stdout
+
+
+@pytest.mark.cluster
+def test_rows_tables_figures_and_one_page(study, store):
+    out, _, _, printed = study
+    rows = pd.read_parquet(out / "comparison/rows.parquet")
+    assert set(rows["method"]) == {"random", "full"}
+    assert set(rows["case"]) == set(store.splits.test)
+    names = {p.name for p in (out / "comparison").rglob("*") if p.is_file()}
+    assert {"report.html", "table_1.md", "table_1.tex", "table_1.csv", "overlays.svg", "uncertainty.pdf"} <= names
+    table = (out / "comparison/tables/table_1.csv").read_text()
+    mean = table.splitlines()[1].split(",")[-1]
+    assert mean in printed
+    assert mean in (out / "comparison/report.html").read_text()
+    page = (out / "comparison/report.html").read_text()
+    assert "No leakage" in page
+    commit = json.loads(next(out.glob("stages/evaluate-*/environment.json")).read_text())["commit"]
+    assert commit[:10] in page
+    assert "The paper says: Ours beats random by 14.93 %" in page
+    assert "Not reproduced, if: the 95 % interval of the gain over patients includes 0." in page
+
+
+@pytest.mark.cluster
+def test_the_plan_names_what_the_run_makes_and_the_report_says_how_true_it_was(study):
+    out, words, planned, _ = study
+    plan = json.loads((out / "plans/comparison.json").read_text())
+    assert set(plan["seconds"]) == {p.parent.name for p in out.glob("stages/*/done.json")}
+    assert all(seconds > 0 for seconds in plan["seconds"].values())
+    assert "5 new stages, 0 done" in planned
+    assert f"{2.5 * plan['device_hours']:.2f} at 2.5 an hour" in planned
+    page = (out / "comparison/report.html").read_text()
+    assert "plan of comparison against actual" in page
+    assert "2 of 2 planned stages have finished" in page
+    again = experiments("plan", *words)
+    assert "All 5 stages are done: running this costs nothing." in again.stdout
+
+
+@pytest.mark.cluster
+def test_a_finished_study_keeps_no_training_states(study):
+    out = study[0]
+    assert not list(out.glob("stages/*/checkpoints"))
+    assert not list(out.glob("stages/*/train"))
+
+
+@pytest.mark.cluster
+def test_a_finished_study_computes_nothing_again(study, monkeypatch, capsys):
+    out, words, *_ = study
+    stages = {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")}
+    assert len(stages) == 5
+    monkeypatch.setattr("experiments.__main__.start_ray", lambda: pytest.fail("Ray was started"))
+    command("run", *words)
+    assert {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")} == stages
+    assert "Report:" in capsys.readouterr().out
+
+
+@pytest.mark.cluster
+def test_another_seed_needs_its_own_cells_alone(study, capsys):
+    words = ["0,1" if word == "0" else word for word in study[1]]
+    command("plan", *words, "--no-calibrate")
+    assert "5 new stages, 5 done" in capsys.readouterr().out
+
+
+@pytest.mark.cluster
+def test_tune_s_own_tools_can_browse_it(study):
+    out = study[0]
+    from ray.tune import ExperimentAnalysis
+
+    folders = sorted((out / "tune").iterdir())
+    assert len(folders) == 2
+    table = ExperimentAnalysis(str(folders[0])).dataframe()
+    assert set(table["config/cell/method"]) <= {"random", "full"}
+    trials = {p.name for folder in folders for p in folder.iterdir()}
+    assert {"comparison-random-phantom-seed0", "comparison-full-phantom-seed0"} <= trials
+    assert list(out.glob("tune/*/*/events.out.tfevents.*"))
+
+
+@pytest.mark.cluster
+def test_a_failed_cell_is_named_and_the_others_are_reported(study, store, tmp_path):
+    out, words, *_ = study
+    broken = shutil.copytree(out, tmp_path / "out")
+    pretrained = next(broken.glob("stages/pretrain-*"))
+    for stage in broken.glob("stages/*"):
+        if json.loads((stage / "stage.json").read_text()).get("pretrained") == pretrained.name:
+            shutil.rmtree(stage)
+            finetuned = stage.name
+    for stage in broken.glob("stages/evaluate-*"):
+        if json.loads((stage / "stage.json").read_text())["finetuned"] == finetuned:
+            shutil.rmtree(stage)
+    weights = pretrained / "model/model.safetensors"
+    weights.write_bytes(b"x" * weights.stat().st_size)  # as long as it was: damage that only reading finds
+    words = [broken if w == out else w for w in words]
+    answer = experiments("run", *words)
+    assert answer.returncode == 1
+    assert "comparison-full-phantom-seed0 has no result" in " ".join(answer.stdout.split())
+    assert "cannot read the model" in experiments("status", *words).stdout
+    assert (broken / "comparison/report.html").is_file()
+    assert not list(broken.glob("tune/*/comparison-full-*/error.txt"))  # a broken file is not tried again
+
+
+@pytest.mark.cluster
+def test_a_pretraining_that_ended_collapsed_is_named_in_the_report(study, tmp_path):
+    out, words, *_ = study
+    other = shutil.copytree(out, tmp_path / "out")
+    assert "ended collapsed" not in (other / "comparison/report.html").read_text()
+    with next(other.glob("stages/pretrain-*/metrics.jsonl")).open("a") as file:
+        file.write('{"kind": "step", "step": 1000000, "collapsed_global": 0, "collapsed_pixel": 4}\n')
+    assert experiments("report", *[other if w == out else w for w in words]).returncode == 0
+    page = (other / "comparison/report.html").read_text()
+    assert "The pre-training of comparison-full-phantom-seed0 ended collapsed (pixel head; pretrain-" in page
+
+
+@pytest.mark.cluster
+def test_all_results_are_one_data_set_and_every_column_is_described(study):
+    out = study[0]
+    rows, cells = pd.read_parquet(out / "rows"), pd.read_parquet(out / "cells.parquet")
+    assert set(cells["evaluate"]) == set(rows["stage"]) == {p.name for p in out.glob("stages/evaluate-*")}
+    assert cells["commit"].notna().all()
+    assert list(cells.sort_values("method")["pretrain"].isna()) == [False, True]  # full, random
+    described = (ROOT / "docs/reference/rows.md").read_text()
+    lines = [line.split("|")[1].strip() for line in described.splitlines() if line.startswith("| ")]
+    assert {name for line in lines for name in line.split(", ")} - {"column"} == set(rows.columns)
+
+
+@pytest.fixture
+def address(study):
+    """Where `browse` serves the study."""
+    server = server_of(study[0])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.cluster
+def test_reports_can_be_browsed_and_nothing_else(study, address):
+    out = study[0]
+
+    def get(path):
+        with urllib.request.urlopen(address + path) as answer:
+            return answer.read().decode()
+
+    index = get("/")
+    assert '<a href="comparison/report.html">' in index
+    assert "evaluate-" in index
+    assert f"tensorboard --logdir {out / 'tune'}" in index
+    assert get("/comparison/report.html") == (out / "comparison/report.html").read_text()
+    assert get("/comparison/tables/table_1.csv").startswith("method,metric")
+    model = next(out.glob("stages/*/model/model.json")).relative_to(out)
+    for path in (f"/{model}", "/comparison/", "/../../etc/passwd", "/%2e%2e/store/cases.csv", "/cells.parquet"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(path)
+
+
+@pytest.mark.cluster
+def test_the_served_pages_work_in_a_browser(address, tmp_path):
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+
+    def opened(path, *what):
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                   f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0", *what,
+                   address + path]  # fmt: skip
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in answer.stderr
+        return answer.stdout
+
+    assert "comparison/report.html" in opened("/", "--dump-dom")
+    whole = opened("/comparison/report.html", "--dump-dom")
+    assert whole.count("<svg") == 5
+    assert "<table" in whole
+    assert not re.search(r'(src|href)="https?://', whole)
+    filtered = opened("/comparison/report.html#filter=random", "--dump-dom")
+    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*comparison-(?:full|random)-phantom-seed0.*?</tr>", filtered, flags=re.S)
+    assert len(rows) == 2
+    assert sum("hidden" in row[:30] for row in rows) == 1
+    opened("/comparison/report.html", f"--print-to-pdf={tmp_path / 'report.pdf'}")
+    printed = (tmp_path / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") >= 3
+
+
+def test_the_messages_of_studies(store, tmp_path, monkeypatch, capsys):
+    from experiments.__main__ import main
+
+    base = ["--store", store.root, "--out", tmp_path]
+    for words, message in (
+        (["run", "tables", *base], "unknown study 'tables': choose one of comparison, ablation, semi_supervised"),
+        (["report", "comparison", *base, "--preset", "smoke"], "no cell of this study is finished; run it first"),
+        (["status", "comparison", *base, "--seeds", "a"], "--seeds 'a': expected whole numbers with commas"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["experiments", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 2
+        assert message in " ".join(capsys.readouterr().out.split())

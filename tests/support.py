@@ -1,0 +1,105 @@
+"""What several test files share: a tiny configuration, the command line, a killed run, rows, tables, pictures."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from experiments.report.page import Picture, write_report
+from pixelglobal.tables.table import Table
+from pixelglobal.training.runs import LocalRun
+
+TINY = [
+    "prepare.image_size=32",
+    "network.decoder_widths=[16,16,8,8,8]",
+    "pretrain.epochs=2",
+    "pretrain.steps_per_epoch=3",
+    "pretrain.batch_size=4",
+    "pretrain.pixels_per_image=32",
+    "pretrain.mc_passes=2",
+    "pretrain.log_every_steps=1",
+    "finetune.epochs=3",
+    "finetune.steps_per_epoch=2",
+    "finetune.batch_size=4",
+    "cluster.pretrain_workers=0",
+]
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def experiments(*words, timeout=300, cwd=ROOT):
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "ssl"), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "experiments", *map(str, words)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+class Killed(Exception):
+    pass
+
+
+class RunKilledAfter(LocalRun):
+    """A run whose process dies right after it has kept the state of an epoch."""
+
+    def __init__(self, folder, epoch):
+        super().__init__(folder)
+        self._epoch = epoch
+
+    def report(self, metrics, checkpoint):
+        super().report(metrics, checkpoint)
+        if metrics["epoch"] == self._epoch:
+            raise Killed
+
+
+def rows_of(scores, seeds=(0,), structures=("A", "B"), slices=2):
+    """scores: {method: function (seed, patient number, structure) -> dice}."""
+    rows = []
+    for method, dice in scores.items():
+        for seed in seeds:
+            for i in range(8):
+                for s in structures:
+                    for index in [*range(slices), -1]:
+                        value = dice(seed, i, s)
+                        rows.append(
+                            {"method": method, "seed": seed, "case": f"c{i}", "patient": f"p{i}", "slice_index": index,
+                             "structure": s, "contoured": True, "dice": value,
+                             "hausdorff_mm": np.inf if value == 0 else 10 * (1 - value), "diagonal_mm": 500.0}
+                        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def wave(i):
+    return 0.01 * np.sin(7 * i)
+
+
+def table_of(title="Table", comparisons=1):
+    frame = pd.DataFrame({"method": ["full"], "metric": ["DSC (%)"], "A": ["80.00"], "Average": ["80.00"]})
+    tests = pd.DataFrame([{"method": "random", "structure": "A", "p_value": 0.01}] * comparisons)
+    return Table(title, "A caption.", ("6 patients",), frame, tests, frozenset({(0, "A")}))
+
+
+def picture_of(name="curves", text="loss", **more):
+    figure, axis = plt.subplots(figsize=(2, 2))
+    axis.plot([1, 2], [3, 4])
+    axis.set_title(text)
+    return Picture(name, f"Heading of {name}", f"Caption of {name}", figure, **more)
+
+
+def write(out, **changes):
+    defaults = {
+        "title": "A study",
+        "question": "Does it help?",
+        "tables": [table_of()],
+        "pictures": [picture_of()],
+        "cells": [{"cell": "a", "method": "full"}, {"cell": "b", "method": "random", "extra": 1.5}],
+        "notes": ["No leakage."],
+        "facts": {"environment": {"commit": "abc", "packages": {"torch": "2"}}, "command": "run it"},
+    }
+    return write_report(out, **(defaults | changes))

@@ -1,0 +1,85 @@
+"""The watch: it sees a healthy run through, stops runs that collapse on purpose, and changes nothing by looking."""
+
+import copy
+
+import pytest
+import torch
+
+from pixelglobal import config as settings
+from pixelglobal.data.stream import LocalStream
+from pixelglobal.methods.collapse import Verdict
+from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.seeds import generator, seeded
+from pixelglobal.training.collapse_watch import advice, collapsed_heads
+from pixelglobal.training.pretrain import pretrain
+from pixelglobal.training.runs import LocalRun, read_metrics
+from tests.methods.test_pixel_global import BASE, a_pair
+
+UNIFORM = {"teacher_temperature": 1.0, "student_temperature": 1.0, "collapse_guard": "none"}
+SINGLE = {"teacher_temperature": 0.01, "collapse_guard": "none", "learning_rate": 0.03, "ema_base": 0.5}
+WILD = {"learning_rate": 0.3, "gradient_clip": 0}
+
+
+def run(tiny, store, folder, **pretrain_settings):
+    usual = {
+        "flips": True,
+        "epochs": 1,
+        "steps_per_epoch": 40,
+        "batch_size": 8,
+        "measure_every_steps": 5,
+        "log_every_steps": 5,
+    }
+    config = settings.with_settings(tiny, pretrain={**usual, "warmup_epochs": 0, **pretrain_settings})
+    stream = LocalStream(store, store.splits.pretrain, batch_size=8, seed=0)
+    pretrain(config, store, stream, LocalRun(folder), torch.device("cpu"))
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_healthy_run_is_measured_and_left_alone(tiny, store, tmp_path):
+    run(tiny, store, tmp_path)
+    first, *_, last = read_metrics(tmp_path)
+    for head in ("global", "pixel"):
+        for name in ("information", "spread", "rank_me", "rank_me_centered", "codes_used", "mean_entropy"):
+            assert f"{name}_{head}" in last
+    assert collapsed_heads(read_metrics(tmp_path)) == []
+    assert 0 <= last["mean_rank_pixel"] < first["mean_rank_pixel"] < 0.5
+
+
+@pytest.mark.filterwarnings("ignore:step")
+@pytest.mark.parametrize(("how", "reason"), [(UNIFORM, "the uniform code"), (SINGLE, "the same code")])
+def test_a_run_that_collapses_is_stopped_with_the_reason(tiny, store, tmp_path, how, reason):
+    with pytest.raises(RuntimeError, match=f"has collapsed by step .* every input gets {reason}") as stopped:
+        run(tiny, store, tmp_path, **how)
+    assert "pretrain.collapse_guard=center" in str(stopped.value)
+    assert "pretrain.on_collapse=warn" in str(stopped.value)
+    assert len(read_metrics(tmp_path)) < 8
+
+
+def test_a_run_that_collapses_goes_on_if_told_so_and_warns(tiny, store, tmp_path):
+    with pytest.warns(UserWarning, match="head: its codes carry 0"):
+        run(tiny, store, tmp_path, **UNIFORM, on_collapse="warn")
+    assert read_metrics(tmp_path)[-1]["step"] == 39
+    assert collapsed_heads(read_metrics(tmp_path)) == ["global", "pixel"]
+
+
+def test_features_that_shrink_under_a_wild_learning_rate_are_warned_of(tiny, store, tmp_path):
+    with pytest.warns(UserWarning, match=r"spread of features 0\.[012]"):
+        run(tiny, store, tmp_path, **WILD)
+
+
+def test_the_printed_stabiliser_is_named_where_it_is_the_likely_cause():
+    printed = settings.resolve("paper").pretrain
+    found = Verdict("collapsed", "every input gets the uniform code")
+    assert "use pretrain.stabilizer=hinge (abs_pixel is zero" in advice("pixel", found, 9, printed)
+    assert "hinge" not in advice("global", found, 9, printed)
+
+
+def test_looking_changes_nothing():
+    config = settings.with_settings(BASE, pretrain={"mc_passes": 2})
+    method = seeded(lambda: PixelGlobal(config), 0).train()
+    pair, before = a_pair(config), copy.deepcopy(method.state_dict())
+    found = method.measures(pair, generator(1))
+    assert {"global", "pixel"} == set(found)
+    for name, value in method.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(p.grad is None for p in method.parameters())

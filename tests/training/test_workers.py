@@ -1,0 +1,103 @@
+"""Two workers with half of the pairs each take the step that one worker takes with all of them."""
+
+import os
+import socket
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from pixelglobal import config as settings
+from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.seeds import generator, seeded
+from pixelglobal.views.intensity import HuScale
+from pixelglobal.views.pairs import make_view_pair
+
+CONFIG = settings.resolve("smoke", ["pretrain.pixels_per_image=0", "pretrain.pixel_outputs=8"])
+PAIRS = 4
+
+
+def whole_batch(config):
+    images = torch.randint(-1000, 300, (2 * PAIRS, 8, 8), generator=generator(0, "images"), dtype=torch.int16)
+    images = images.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    return make_view_pair(
+        images, torch.ones(2 * PAIRS, dtype=torch.bool), config.views, HuScale(-1024, 325, -300, 400),
+        match=config.pretrain.pixel_matching, pixels_per_image=0, generator=generator(0, "views"),
+    )  # fmt: skip
+
+
+def share_of(pair, rank, workers):
+    """The pairs of one worker, their images numbered anew."""
+    each = PAIRS // workers
+    first = torch.arange(rank * each, (rank + 1) * each)
+    mine = torch.cat([first, first + PAIRS])
+    number = torch.full((2 * PAIRS,), -1)
+    number[mine] = torch.arange(len(mine))
+    kept = number[pair.image_M] >= 0
+    images = {name: getattr(pair, name)[mine] for name in ("view_1", "view_2", "has_partner", "maps_1", "maps_2")}
+    pixels = {"pixel_1_M": pair.pixel_1_M[kept], "pixel_2_M": pair.pixel_2_M[kept]}
+    matched_N = tuple(pair.matched_N[i] for i in mine)
+    return replace(pair, image_M=number[pair.image_M[kept]], matched_N=matched_N, **images, **pixels)
+
+
+def without_twins(pair):
+    """The same views with no matched pixel."""
+    none = {name: getattr(pair, name)[:0] for name in ("image_M", "pixel_1_M", "pixel_2_M")}
+    return replace(pair, matched_N=tuple(0 for _ in pair.matched_N), **none)
+
+
+def step(config, rank, workers, blind=None):
+    """Gradients and centres after one step. Batch statistics are a worker's own, so the networks are in eval mode.
+    The worker `blind` finds no twins."""
+    method = seeded(lambda: PixelGlobal(config), 0).eval()
+    if workers > 1:
+        method.distribute()
+    pair = share_of(whole_batch(config), rank, workers)
+    terms = method.losses(without_twins(pair) if rank == blind else pair, generator(0))
+    terms["loss"].backward()
+    found = {name: p.grad for name, p in method.student.named_parameters() if p.grad is not None}
+    return {**found, "center_global": method.center_global, "center_pixel": method.center_pixel}
+
+
+def _worker(rank, port, name, folder, blind=None):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch.save(step(settings.variant(CONFIG, name), rank, 2, blind), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def on_two_workers(name, folder, blind=None):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_worker, (port, name, str(folder), blind), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["go", "gpc"])
+def test_two_workers_take_the_step_of_one(name, tmp_path):
+    shares = on_two_workers(name, tmp_path)
+    one = step(settings.variant(CONFIG, name), 0, 1)
+    assert one.keys() == shares[0].keys()
+    assert len(one) > 20
+    for share in shares:
+        torch.testing.assert_close(share, one, rtol=1e-4, atol=1e-6)
+
+
+def test_a_worker_without_twins_takes_part_and_both_have_the_centre_of_the_other_s_pixels(tmp_path):
+    shares = on_two_workers("gp", tmp_path, blind=1)
+    torch.testing.assert_close(shares[0], shares[1])
+    config = settings.variant(CONFIG, "gp")
+    alone = seeded(lambda: PixelGlobal(config), 0).eval()
+    alone.losses(share_of(whole_batch(config), 0, 2), generator(0))
+    torch.testing.assert_close(shares[1]["center_pixel"], alone.center_pixel)
+    assert alone.center_pixel.any()
+
+
+def test_no_twins_at_all_leave_the_centre_where_it_is():
+    method = PixelGlobal(settings.variant(CONFIG, "gp")).eval()
+    method.center_pixel.fill_(0.5)
+    method.losses(without_twins(whole_batch(CONFIG)), generator(0))
+    assert (method.center_pixel == 0.5).all()
