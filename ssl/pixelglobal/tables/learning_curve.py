@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib
 import pandas as pd
 
 from pixelglobal.statistics.correction import correct_p_values
@@ -11,8 +10,6 @@ from pixelglobal.tables.averages import patient_points
 from pixelglobal.tables.comparison import p_text
 from pixelglobal.tables.metric_card import ALPHA
 from pixelglobal.tables.table import GAIN, LOSS, Table
-
-matplotlib.use("Agg")
 
 
 def learning_table(
