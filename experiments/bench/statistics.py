@@ -46,7 +46,9 @@ def error_rates(
         differences, owner = clustered(rng, n_patients, correlation, skewed=skewed)
         nothing = np.zeros_like(differences)
         for unit in ("patient", "slice"):
-            c = compare_paired(differences, nothing, owner, unit=unit, n_resamples=n_resamples, seed=turn)
+            c = compare_paired(
+                differences, nothing, owner, unit=unit, n_resamples=n_resamples, n_flips=n_resamples, seed=turn
+            )
             found[f"{unit}_alarms"] += c.p_value < 0.05
             found[f"{unit}_coverage"] += c.low <= 0 <= c.high
     return {name: count / rounds for name, count in found.items()}
@@ -68,7 +70,9 @@ def run_error_rates(
         level = rng.normal(80, 10, n_patients)
         a, b = (level + rng.normal(0, 0.6, (n_runs, 1)) + rng.normal(0, 2, (n_runs, n_patients)) for _ in range(2))
         for way, x, y in ((one, a[0], b[0]), (averaged, a.mean(0), b.mean(0))):
-            found[way] += compare_paired(x, y, patients, n_resamples=n_resamples, seed=turn).p_value < 0.05
+            found[way] += (
+                compare_paired(x, y, patients, n_resamples=n_resamples, n_flips=n_resamples, seed=turn).p_value < 0.05
+            )
         found[several] += compare_runs(a.mean(1).tolist(), b.mean(1).tolist()).p_value < 0.05
     return {way: count / rounds for way, count in found.items()}
 

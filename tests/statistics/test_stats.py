@@ -7,10 +7,18 @@ import pytest
 from scipy import stats
 
 from experiments.bench.statistics import error_rates
+from pixelglobal.statistics import paired
 from pixelglobal.statistics.correction import correct_p_values
 from pixelglobal.statistics.intervals import hierarchical_interval, mean_interval
 from pixelglobal.statistics.margins import compare_with_margin
-from pixelglobal.statistics.paired import compare_paired, hedges_gz, random_sign_sums, rank_biserial, sign_flip_p_value
+from pixelglobal.statistics.paired import (
+    compare_paired,
+    hedges_gz,
+    random_sign_sums,
+    rank_biserial,
+    sign_flip_p_value,
+    smallest_p_value,
+)
 from pixelglobal.statistics.power import required_patients
 from pixelglobal.statistics.ranking import rank_methods
 from pixelglobal.statistics.runs import compare_runs
@@ -27,14 +35,29 @@ def test_sign_flip_against_all_patterns():
         assert sign_flip_p_value(d, 0, rng) == pytest.approx(hits / 2**n)
 
 
-def test_sampled_sign_flips_agree_with_enumeration():
+def test_sampled_sign_flips_agree_with_counting_all(monkeypatch):
     d = np.random.default_rng(3).normal(0.5, 1, 21)
-    sums = np.zeros(1)
-    for value in d:
-        sums = np.concatenate([sums + value, sums - value])
-    exact = (np.abs(sums) >= abs(d.sum()) - 1e-12).mean()
+    exact = sign_flip_p_value(d, 0, np.random.default_rng(0))
+    monkeypatch.setattr(paired, "EXACT_UP_TO", 20)
     sampled = sign_flip_p_value(d, 50_000, np.random.default_rng(0))
+    assert sampled != exact
     assert sampled == pytest.approx(exact, abs=4 * np.sqrt(exact / 50_000))
+
+
+def test_forty_units_are_counted_exactly():
+    """Units of equal size make the number of plus signs binomial."""
+    d = np.ones(40)
+    d[:10] = -1
+    assert sign_flip_p_value(d, 0, None) == pytest.approx(2 * stats.binom.cdf(10, 40, 0.5), rel=1e-12)
+    assert sign_flip_p_value(np.ones(40), 0, None) == 2 / 2**40
+    assert smallest_p_value(40, "sign_flip") == 2 / 2**40
+
+
+def test_no_sampled_p_is_zero():
+    """Of B random patterns and the observed one, the observed one at least is as extreme."""
+    assert sign_flip_p_value(np.ones(41), 999, np.random.default_rng(0)) == 1 / 1000
+    many = [f"p{i}" for i in range(60)]
+    assert compare_paired(np.ones(60), np.zeros(60), many).p_value == 1e-5 == smallest_p_value(60, "sign_flip")
 
 
 def test_random_signs_are_fair_and_independent():
@@ -47,7 +70,7 @@ def test_random_signs_are_fair_and_independent():
 
 def test_the_seed_is_connected():
     rng = np.random.default_rng(0)
-    a, b, who = rng.random(40), rng.random(40), [f"p{i}" for i in range(40)]
+    a, b, who = rng.random(60), rng.random(60), [f"p{i}" for i in range(60)]
     one, two, other = (compare_paired(a, b, who, seed=s) for s in (1, 1, 2))
     assert one == two
     assert one.p_value != other.p_value

@@ -22,7 +22,8 @@ Unit = Literal["patient", "slice"]
 Test = Literal["sign_flip", "wilcoxon", "t"]
 
 
-EXACT_UP_TO = 20  # units for which all 2^n sign patterns are enumerated
+EXACT_UP_TO = 40  # units for which all 2^n sign patterns are counted; 0.2 s
+SIGN_FLIPS = 99_999  # drawn above that
 
 
 ROUNDING_DECIMALS = 10  # differences that differ only by floating-point noise are ties
@@ -52,13 +53,15 @@ def compare_paired(
     test: Test = "sign_flip",
     zeros: Literal["wilcox", "pratt"] = "pratt",
     n_resamples: int = 10_000,
+    n_flips: int = SIGN_FLIPS,
     seed: int = 0,
 ) -> Comparison:
     """Compare two methods on the same observations; patients[i] owns observation i.
 
     unit: "patient" averages each patient's differences first; "slice" takes every observation as independent.
-    test: two-sided; "sign_flip" permutes the signs of the differences (exact up to 20 units), "wilcoxon" is the
+    test: two-sided; "sign_flip" permutes the signs of the differences (exact up to 40 units), "wilcoxon" is the
         signed-rank test (exact without ties and zeros up to 50 units), "t" the paired t-test.
+    n_resamples: of the bootstrap. n_flips: random sign patterns where there are too many to count all.
     The interval resamples patients: BCa where it is defined for unit "patient"; patients and then their slices for
     unit "slice", so that it stays honest where the slice test is not.
     Raises ValueError for unequal lengths, scores that are not finite, and fewer than 2 units. Equal scores give p = 1.
@@ -85,7 +88,7 @@ def compare_paired(
         float(differences.mean()),
         low,
         high,
-        paired_p_value(differences, test, zeros, n_resamples, rng),
+        paired_p_value(differences, test, zeros, n_flips, rng),
         rank_biserial(differences),
         hedges_gz(differences),
         len(differences),
@@ -104,7 +107,7 @@ def means_by(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.bincount(index, values) / np.bincount(index)
 
 
-def paired_p_value(differences: np.ndarray, test: str, zeros: str, n_resamples: int, rng: np.random.Generator) -> float:
+def paired_p_value(differences: np.ndarray, test: str, zeros: str, n_flips: int, rng: np.random.Generator) -> float:
     """Two-sided p of "the differences are centred at zero".
 
     >>> paired_p_value(np.array([1.0, 2.0, 3.0]), "wilcoxon", "pratt", 0, np.random.default_rng(0))
@@ -113,7 +116,7 @@ def paired_p_value(differences: np.ndarray, test: str, zeros: str, n_resamples: 
     if not differences.any():
         return 1.0
     if test == "sign_flip":
-        return sign_flip_p_value(differences, n_resamples, rng)
+        return sign_flip_p_value(differences, n_flips, rng)
     if test == "wilcoxon":
         ties = len(np.unique(np.abs(differences))) < len(differences) or (differences == 0).any()
         method = "exact" if not ties and len(differences) <= 50 else "asymptotic"
@@ -127,20 +130,48 @@ def paired_p_value(differences: np.ndarray, test: str, zeros: str, n_resamples: 
     raise ValueError(f"test={test!r}: expected sign_flip, wilcoxon or t")
 
 
-def sign_flip_p_value(differences: np.ndarray, n_resamples: int, rng: np.random.Generator) -> float:
-    """Sign-flip permutation test of the mean; all 2^n patterns up to 20 units, else (hits + 1) / (resamples + 1).
+def sign_flip_p_value(differences: np.ndarray, n_flips: int, rng: np.random.Generator) -> float:
+    """Sign-flip permutation test of the mean: all 2^n patterns up to 40 units, else (hits + 1) / (n_flips + 1).
+
+    All patterns are counted by meeting in the middle: for each of the 2^(n/2) sums of one half, a binary search among
+    the sorted sums of the other half tells with how many it reaches the observed sum (Horowitz and Sahni, Journal of
+    the ACM 21, 1974).
 
     >>> sign_flip_p_value(np.array([1.0, 2.0, 3.0]), 0, np.random.default_rng(0))
     0.25
     """
     observed = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()  # sums that differ by rounding are equal
-    if len(differences) <= EXACT_UP_TO:
-        sums = np.zeros(1)
-        for difference in differences:
-            sums = np.concatenate([sums + difference, sums - difference])
-        return float((np.abs(sums) >= observed).mean())
-    hits = int((np.abs(random_sign_sums(differences, n_resamples, rng)) >= observed).sum())
-    return (hits + 1) / (n_resamples + 1)
+    if observed <= 0:
+        return 1.0
+    n = len(differences)
+    if n <= EXACT_UP_TO:
+        one, other = (_sorted_sign_sums(half) for half in (differences[: n // 2], differences[n // 2 :]))
+        too_small = np.searchsorted(other, observed - one[::-1]).sum()  # of the upper tail; the lower mirrors it
+        return 2 * (len(one) * len(other) - int(too_small)) / 2**n
+    hits = int((np.abs(random_sign_sums(differences, n_flips, rng)) >= observed).sum())
+    return (hits + 1) / (n_flips + 1)
+
+
+def smallest_p_value(n_units: int, test: str, n_flips: int = SIGN_FLIPS) -> float:
+    """The p that the largest possible effect reaches with this many units; 0 where it has no limit.
+
+    >>> smallest_p_value(6, "sign_flip"), smallest_p_value(50, "sign_flip"), smallest_p_value(6, "t")
+    (0.03125, 1e-05, 0.0)
+    """
+    if test == "t":
+        return 0.0
+    if test == "sign_flip" and n_units > EXACT_UP_TO:
+        return 1 / (n_flips + 1)
+    return 2 / 2.0**n_units
+
+
+def _sorted_sign_sums(differences: np.ndarray) -> np.ndarray:
+    """Sums under all 2^n signs, ascending."""
+    sums = np.zeros(1)
+    for difference in differences:
+        sums = np.concatenate([sums + difference, sums - difference])
+    sums.sort()
+    return sums
 
 
 def random_sign_sums(differences: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
