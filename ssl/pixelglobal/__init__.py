@@ -1,3 +1,32 @@
-"""Pixel-global self-supervised learning for CT segmentation (Zhang & Zhang), with its relatives and its statistics."""
+"""Pixel-global self-supervised pre-training for CT segmentation (Zhang & Zhang), with its relatives and its statistics.
 
-__version__ = "0.1.0"
+The functions below are the commands of the `pixelglobal` program, with the same words and defaults. Each one is
+imported when it is first used, so that `import pixelglobal` loads neither PyTorch nor Ray.
+
+>>> import pixelglobal as pg
+>>> "finetune" in dir(pg)
+True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pixelglobal.api import compare, evaluate, finetune, load_model, prepare, pretrain, score
+
+__version__ = "0.2.0"
+
+__all__ = ["compare", "evaluate", "finetune", "load_model", "prepare", "pretrain", "score"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from pixelglobal import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.__main__ import main
+from pixelglobal.cli import main
 from pixelglobal.cluster.map import map_on_ray
 from pixelglobal.data.volumes import read_labels, write_labels
 from pixelglobal.evaluation.metrics import dice, hausdorff_mm
@@ -41,7 +41,7 @@ def folders(tmp_path):
 
 
 def run(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["experiments", *map(str, words)])
+    monkeypatch.setattr(sys, "argv", ["pixelglobal", *map(str, words)])
     with pytest.raises(SystemExit) as stop:
         main()
     return stop.value.code

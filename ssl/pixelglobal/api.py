@@ -1,0 +1,340 @@
+"""The library in seven functions: the commands of the `pixelglobal` program, with the same words and defaults.
+
+A function imports what it needs when it is called: `score` and `compare` load neither PyTorch nor Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pixelglobal.config.schema import Config
+    from pixelglobal.data.store import Store
+    from pixelglobal.evaluation.loaded_model import LoadedModel
+    from pixelglobal.tables.table import Table
+
+DEFAULT_PRESET = "small"
+
+AnyPath = str | os.PathLike[str]
+Settings = Sequence[str] | Mapping[str, Any]
+Progress = Callable[[int, int], None]
+Unit = Literal["patient", "slice", "both"]
+PairedTest = Literal["sign_flip", "wilcoxon", "t"]
+Claim = Literal["checkpoint", "method"]
+Correction = Literal["holm", "bh", "none"]
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(
+    cohort: AnyPath,
+    store: AnyPath,
+    *,
+    preset: str = DEFAULT_PRESET,
+    settings: Settings = (),
+    on_ray: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Read, check and clip the scans of a cohort, write their slices into the folder `store`, and open it.
+
+    cohort: a folder in the layout of MSD or nnU-Net, or one of plain NIfTI scans.
+    settings: `["prepare.image_size=96"]`, or the same as nested dictionaries.
+    on_ray: spread the scans over the Ray cluster of RAY_ADDRESS, or over the cores of this machine.
+    progress: called with the number of scans that are done and of all scans.
+    The same call again keeps the scans that are finished. A scan that cannot be read is left out with a warning in the
+    log; the reasons are also in `rejects.csv`. Raises ValueError if no scan can be used, or if the folder holds
+    another cohort or other settings.
+
+    >>> import pixelglobal as pg
+    >>> from pixelglobal.data.phantom import make_phantom_cohort
+    >>> scans = make_phantom_cohort(getfixture("tmp_path") / "scans", n_patients=6, n_unlabelled=0, size=32, n_slices=4)
+    >>> store = pg.prepare(scans, scans.parent / "store", preset="smoke", settings=["prepare.image_size=32"])
+    >>> len(store.cases), store.structures
+    (6, ('Bladder', 'Rectum', 'LeftFemur', 'RightFemur'))
+    """
+    from pixelglobal.config.overrides import resolve
+    from pixelglobal.data.prepare import prepare as prepare_scans
+
+    config = resolve(preset, settings)
+    prepared = prepare_scans(Path(cohort), Path(store), config.prepare, map_cases=_map_of(on_ray), progress=progress)
+    for case, reason in prepared.rejects.items():
+        logger.warning("left out %s: %s", case, reason)
+    return prepared.store
+
+
+def pretrain(
+    store: Store | AnyPath,
+    out: AnyPath,
+    *,
+    preset: str = DEFAULT_PRESET,
+    settings: Settings = (),
+    variant: str | None = None,
+) -> Path:
+    """Pre-train without labels on the store's pre-training split; returns the folder of the model.
+
+    out: a new folder, or the folder of the same run, which then continues.
+    settings: `["pretrain.epochs=2"]`, or the same as nested dictionaries.
+    variant: a method as studies name it, such as go, gp, gpc and full, the rows of the paper's ablation.
+    Raises ValueError if a setting is unknown, or if `out` holds anything else.
+
+    Example (run by tests/test_api.py)::
+
+        model = pg.pretrain(store, "runs/pre", preset="small", variant="full", settings=["pretrain.epochs=2"])
+    """
+    from pixelglobal.cluster.resources import start_ray
+    from pixelglobal.cluster.train import run_pretrain
+    from pixelglobal.config.overrides import resolve
+    from pixelglobal.config.overrides import variant as with_variant
+
+    config = resolve(preset, settings)
+    config = with_variant(config, variant) if variant else config
+    opened, folder = _opened(store), Path(out)
+    _claim_run(folder, config)
+    if config.cluster.pretrain_workers > 0:
+        start_ray()
+    return run_pretrain(config, opened.root, folder)
+
+
+def finetune(
+    store: Store | AnyPath,
+    out: AnyPath,
+    *,
+    preset: str = DEFAULT_PRESET,
+    settings: Settings = (),
+    pretrained: AnyPath | None = None,
+) -> Path:
+    """Fine-tune a segmenter on the store's training split; returns the folder of the model with the best validation.
+
+    out: a new folder, or the folder of the same run, which then continues.
+    pretrained: the folder that `pretrain` returned; None begins with random weights.
+    Raises ValueError if a setting is unknown, if `out` holds anything else, or if the networks do not match.
+
+    Example (run by tests/test_api.py)::
+
+        segmenter = pg.finetune(store, "runs/ft", pretrained=model, settings=["finetune.patients=8"])
+    """
+    from pixelglobal.cluster.resources import start_ray
+    from pixelglobal.cluster.train import run_finetune
+    from pixelglobal.config.overrides import resolve
+    from pixelglobal.training.checkpoints import read_model
+    from pixelglobal.training.labelled import choose_patients
+
+    config = resolve(preset, settings)
+    opened, folder = _opened(store), Path(out)
+    if pretrained is not None:
+        read_model(Path(pretrained))  # a wrong folder is better named now than after the data are read
+    _claim_run(folder, config)
+    if config.cluster.finetune_workers > 0:
+        start_ray()
+    return run_finetune(
+        config,
+        opened.root,
+        folder,
+        pretrained=None if pretrained is None else Path(pretrained),
+        train_cases=choose_patients(opened, config.finetune.patients, config.seed),
+        validation_cases=opened.splits.validation,
+    )
+
+
+def evaluate(
+    store: Store | AnyPath,
+    model: AnyPath,
+    out: AnyPath,
+    *,
+    preset: str = DEFAULT_PRESET,
+    settings: Settings = (),
+    method: str = "model",
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Segment the held-out patients and score them; returns the rows, which are also in `out/rows.parquet`.
+
+    model: the folder that `finetune` returned.
+    method: the name of the method in the rows.
+    progress: called with the number of patients that are done and of all patients.
+    The predicted labels are saved as NIfTI in `out/predictions`, each on the grid of its scan. The columns of the rows
+    are described in docs/reference/rows.md. Raises ValueError if the model has seen one of the scans, or if it
+    segments other structures.
+
+    Example (run by tests/test_api.py)::
+
+        rows = pg.evaluate(store, segmenter, "runs/ev", method="full")
+    """
+    import pandas as pd
+
+    from pixelglobal.config.overrides import resolve
+    from pixelglobal.devices import default_device
+    from pixelglobal.evaluation.evaluate import evaluate as evaluate_cases
+    from pixelglobal.training.checkpoints import read_model
+
+    config = resolve(preset, settings)
+    opened, folder = _opened(store), Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = evaluate_cases(
+        config,
+        opened,
+        Path(model),
+        folder,
+        default_device(),
+        cases=getattr(opened.splits, config.evaluate.split),
+        columns={"method": method, "seed": read_model(Path(model))[1]["seed"]},
+        progress=progress,
+    )
+    return pd.read_parquet(written)
+
+
+def load_model(folder: AnyPath) -> LoadedModel:
+    """A trained model as a PyTorch module that takes slices in HU: a segmenter, or a pre-trained network.
+
+    folder: what `pretrain` or `finetune` returned. The module is on the CPU and in evaluation mode; `facts` says what
+    it is and which scans it has seen. Raises ValueError if the folder holds no model.
+
+    Example (run by tests/test_api.py)::
+
+        scores = pg.load_model("runs/ft/model")(images_hu)  # [N, H, W] in HU to [N, classes, H, W]
+    """
+    from pixelglobal.evaluation.loaded_model import load_model as load
+
+    return load(Path(folder))
+
+
+def score(
+    predictions: AnyPath,
+    references: AnyPath,
+    *,
+    out: AnyPath | None = None,
+    method: str = "method",
+    seed: int = 0,
+    cohort: str = "cohort",
+    structures: Sequence[str] | str | None = None,
+    tolerance_mm: float = 3.0,
+    not_contoured: bool = False,
+    on_ray: bool = False,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Score predictions that were made anywhere: Dice, surface Dice and Hausdorff distances of every case as rows.
+
+    predictions, references: folders of NIfTI label files with the same names.
+    out: a folder for `rows.parquet` and nnU-Net's `summary.json`; None writes nothing.
+    method, seed, cohort: constants of the rows.
+    structures: names in the order of the label values, or the path of a dataset.json; None looks for a dataset.json
+    beside the references.
+    not_contoured: a structure without a voxel in a reference was not contoured, rather than absent.
+    progress: called with the number of cases that are done and of all cases.
+    Raises ValueError if a prediction is missing or lies on another grid.
+
+    Example (run by tests/test_api.py)::
+
+        rows = pg.score("nnunet/", "labelsTs/", method="nnU-Net", structures=["Liver", "Spleen"])
+    """
+    from pixelglobal.evaluation.score import pairs_of, rows_of_scores, save_summary, score_pairs, structures_of
+
+    names = ",".join(structures) if structures is not None and not isinstance(structures, str) else structures
+    pairs, labels = pairs_of(Path(predictions), Path(references)), structures_of(names, Path(references))
+    scored = []
+    for case in score_pairs(
+        pairs, labels, tolerance_mm=tolerance_mm, empty_is_absent=not not_contoured, map_pairs=_map_of(on_ray)
+    ):
+        scored.append(case)
+        if progress:
+            progress(len(scored), len(pairs))
+    rows = rows_of_scores(scored, method=method, seed=seed, cohort=cohort)
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows.to_parquet(folder / "rows.parquet", index=False)
+        save_summary(scored, folder / "summary.json")
+    return rows
+
+
+def compare(
+    rows: pd.DataFrame | AnyPath | Iterable[AnyPath],
+    reference: str,
+    *,
+    unit: Unit = "both",
+    test: PairedTest = "sign_flip",
+    claim: Claim = "checkpoint",
+    correction: Correction = "holm",
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> Table:
+    """The significance table of the rows of one cohort: `reference` against every other method, paired.
+
+    rows: a table with the columns method, case, structure and dice (0 to 1), or files of such rows; further columns
+    are described in docs/reference/rows.md.
+    unit: whose independence a p-value assumes. claim: whether a mark speaks of these checkpoints or of the methods.
+    Raises ValueError if a column is missing, if a value is wrong, or if there is more than one cohort.
+
+    >>> import pandas as pd
+    >>> import pixelglobal as pg
+    >>> rows = pd.DataFrame(
+    ...     [(m, f"case {i}", "Liver", d + i / 100) for m, d in (("ours", 0.8), ("theirs", 0.7)) for i in range(12)],
+    ...     columns=["method", "case", "structure", "dice"],
+    ... )
+    >>> table = pg.compare(rows, reference="ours", unit="patient")
+    >>> table.comparisons[["method", "structure", "n_units"]].iloc[0].tolist()
+    ['theirs', 'Liver', 12]
+    >>> print(table.to_markdown())  # doctest: +ELLIPSIS
+    **Significance.** ...
+    """
+    import pandas as pd
+
+    from pixelglobal.tables.read_rows import read_rows
+    from pixelglobal.tables.significance import cohorts_of, significance_tables
+
+    if not isinstance(rows, pd.DataFrame):
+        rows = read_rows([Path(file) for file in ([rows] if isinstance(rows, str | os.PathLike) else rows)])
+    if len(cohorts := [name for name, _ in cohorts_of(rows)]) > 1:
+        raise ValueError(
+            f"the rows are of {len(cohorts)} cohorts, {', '.join(cohorts)}; expected one, since patients of different "
+            'cohorts are no pairs: give rows[rows["cohort"] == NAME]'
+        )
+    (table,) = significance_tables(
+        rows,
+        reference=reference,
+        unit=unit,
+        test=test,
+        claim=claim,
+        correction=correction,
+        n_resamples=n_resamples,
+        seed=seed,
+    )
+    return table
+
+
+def _claim_run(folder: Path, config: Config) -> None:
+    """Take a new or empty folder for a run, or one that the same settings began; refuse any other.
+
+    Where a run is computed (`cluster.*`), and settings that change no result, may differ from one call to the next.
+    """
+    from pixelglobal.config.section import Section
+    from pixelglobal.files import claim_folder
+
+    fields = {name: getattr(config, name) for name in type(config).model_fields}
+    sections = {name: value for name, value in fields.items() if isinstance(value, Section)} | config.methods
+    free = {f"{name}.{setting}" for name, section in sections.items() for setting in section.without_effect}
+    free -= {"pretrain.cases"}  # which scans a run reads may not change under way
+    values = config.model_dump(mode="json")
+    claim_folder(folder, "config.json", values, contents="run", ignored={"cluster", *free})
+
+
+def _opened(store: Store | AnyPath) -> Store:
+    from pixelglobal.data.store import Store
+
+    return store if isinstance(store, Store) else Store.open(Path(store))
+
+
+def _map_of(on_ray: bool) -> Callable[..., Any]:
+    """The plain `map`, or the one that spreads the work over Ray, which is started."""
+    if not on_ray:
+        return map
+    from pixelglobal.cluster.map import map_on_ray
+    from pixelglobal.cluster.resources import start_ray
+
+    start_ray()
+    return map_on_ray
