@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pixelglobal import config as settings
-from pixelglobal.data.cohorts import read_cohort
+from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.prepare import prepare
 from pixelglobal.data.stream import LocalStream
 from pixelglobal.evaluation.evaluate import evaluate

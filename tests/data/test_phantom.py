@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pixelglobal.data.cohorts import read_cohort
+from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.phantom import STRUCTURES, make_phantom, make_phantom_cohort
 from pixelglobal.data.volumes import read_volume
 

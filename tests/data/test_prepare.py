@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pixelglobal import config as settings
-from pixelglobal.data.cohorts import read_cohort
+from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.phantom import make_phantom_cohort
 from pixelglobal.data.prepare import crop_or_pad, prepare
 from pixelglobal.data.slices import read_slices
@@ -224,7 +224,7 @@ def test_names_that_look_like_nothing_stay_names(cohort, tmp_path, tiny):
 
 
 def test_other_settings_or_other_contents_in_the_folder_are_refused(store, phantom_folder, tmp_path, tiny):
-    with pytest.raises(ValueError, match=r"was prepared with other settings \(image_size: 32 there, 64 now\)"):
+    with pytest.raises(ValueError, match=r"holds a store with other settings \(image_size=32 there, 64 now\)"):
         prepare(phantom_folder, store.root, settings.resolve("smoke").prepare)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()

@@ -7,10 +7,8 @@ continued by the same command.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,13 @@ import pandas as pd
 from scipy import ndimage
 
 from pixelglobal.config.schema import Prepare
-from pixelglobal.data.cohorts import Case, Cohort, read_cohort
+from pixelglobal.data.cohorts import Case, Cohort
+from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
 from pixelglobal.data.store import Store, crop_slices
 from pixelglobal.data.volumes import Volume, read_volume, write_labels
+from pixelglobal.files import claim_folder, read_json_object, write_file, write_json
 
 Result = dict[str, Any]  # a row of cases.csv, or {"case", "reason"} of a rejected one
 
@@ -50,15 +50,15 @@ def prepare(
 ) -> Prepared:
     """Prepare every scan of a cohort into the store folder `root`; finished cases of an earlier try are kept.
 
-    map_cases: how the work is spread; `map`, or `cluster.prepare.map_on_ray`.
+    map_cases: how the work is spread; `map`, or `cluster.map.map_on_ray`.
     progress: called with (cases done, cases in all).
     Raises ValueError if the folder holds something else, if no scan can be used, if no valid split exists, or if cases
-    would change sides in a store that was divided before.
+    would move to another split in a store that was divided before; WriteError if the disk is full or read-only.
     """
     cohort_folder, root = cohort_folder.resolve(), root.resolve()  # other machines have other working directories
     cohort = read_cohort(cohort_folder)
     facts = _cohort_facts(cohort, settings)
-    _claim(root, facts)
+    claim_folder(root, "prepare.json", facts, contents="store")
     left = [case for case in cohort.cases if not _is_finished(root, case.case)]
     done = len(cohort.cases) - len(left)
     rejects: dict[str, str] = {}
@@ -69,16 +69,17 @@ def prepare(
             rejects[result["case"]] = result["reason"]
         if progress:
             progress(done, len(cohort.cases))
-    rows = [json.loads(_record(root, c.case).read_text()) for c in cohort.cases if _is_finished(root, c.case)]
-    pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"]).to_csv(root / "rejects.csv", index=False)
+    rows = [read_json_object(_record(root, c.case)) for c in cohort.cases if _is_finished(root, c.case)]
+    rejected = pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"])
+    write_file(root / "rejects.csv", rejected.to_csv(index=False))
     if not rows:
         first = next(iter(rejects.values()), f"{root} does not show what the workers wrote; is it on a shared disk?")
         raise ValueError(f"none of the {len(cohort.cases)} scans in {cohort_folder} can be used; the first: {first}")
-    _write(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_file(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     splits = _splits(cohort, settings, rows)
     _refuse_moved_cases(root / "splits.json", splits)
-    _write(root / "splits.json", json.dumps({**vars(splits), "seed": settings.split_seed}, indent=1))
-    _write(root / "cohort.json", json.dumps(facts, indent=2))
+    write_json(root / "splits.json", {**asdict(splits), "seed": settings.split_seed})
+    write_json(root / "cohort.json", facts)
     return Prepared(Store.open(root), rejects)
 
 
@@ -107,13 +108,8 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     spacing_mm = volume.spacing_mm
     if settings.in_plane_spacing_mm:
         spacing_mm = (spacing_mm[0], settings.in_plane_spacing_mm, settings.in_plane_spacing_mm)
-    for folder in ("slices", "labels", "records"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    final = root / "slices" / f"{volume.case}.parquet"
-    scratch = final.with_name(f".{final.name}.{os.getpid()}")
-    flags = [drawn, *contoured]
-    write_slices(scratch, stored, stored_labels, flags, case=volume.case, patient=volume.patient, spacing_mm=spacing_mm)
-    scratch.rename(final)
+    names = {"case": volume.case, "patient": volume.patient}
+    write_slices(_slices(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names)
     if volume.labels is not None:
         write_labels(root / "labels" / f"{volume.case}.nii.gz", volume.labels, volume.affine)
     values = stored.astype(np.int64)
@@ -140,7 +136,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "sha256": hashlib.sha256(np.ascontiguousarray(volume.image_hu, "<i2").tobytes()).hexdigest(),
         "labels_sha256": hashlib.sha256(b"" if volume.labels is None else volume.labels.tobytes()).hexdigest(),
     }
-    _write(_record(root, volume.case), json.dumps(record))
+    write_json(_record(root, volume.case), record)
     return record
 
 
@@ -177,28 +173,8 @@ def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
     }
 
 
-def _claim(root: Path, facts: dict[str, Any]) -> None:
-    """Take an empty folder, or one that an earlier try with the same facts began."""
-    mark = root / "prepare.json"
-    if mark.is_file():
-        before = json.loads(mark.read_text())
-        different = [
-            f"{key}: {before.get(key)!r} there, {facts[key]!r} now" for key in facts if before.get(key) != facts[key]
-        ]
-        if different:
-            raise ValueError(
-                f"{root} was prepared with other settings ({'; '.join(different)}); "
-                "choose another folder, or delete this one"
-            )
-        return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ValueError(f"{root} exists and is no store of this program; choose an empty or a new folder")
-    root.mkdir(parents=True, exist_ok=True)
-    _write(mark, json.dumps(facts, indent=2))
-
-
 def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
-    """Sides for the whole cohort, then without the rejected cases: to repair one moves no other."""
+    """Splits of the whole cohort, then without the rejected cases: to repair one of them moves no other."""
     usable = {row["case"] for row in rows}
     if settings.split_file:
         asked = read_splits(Path(settings.split_file), cohort.cases)
@@ -211,8 +187,8 @@ def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
         )
     else:  # scans without labels: everything is for pre-training
         asked = Splits(tuple(c.case for c in cohort.cases), (), (), ())
-    splits = Splits(*(tuple(c for c in part if c in usable) for part in vars(asked).values()))
-    for name, wanted in vars(asked).items():
+    splits = Splits(**{name: tuple(c for c in part if c in usable) for name, part in asdict(asked).items()})
+    for name, wanted in asdict(asked).items():
         if wanted and not getattr(splits, name):
             raise ValueError(
                 f"every case of the {name} split was rejected ({', '.join(wanted[:5])}; reasons in rejects.csv). "
@@ -226,7 +202,7 @@ def _refuse_moved_cases(path: Path, splits: Splits) -> None:
     """A store keeps its division: what was trained on a case must not be tested on it later."""
     if not path.is_file():
         return
-    before = json.loads(path.read_text())
+    before = read_json_object(path)
     names = ("pretrain", "train", "validation", "test")  # the later one counts: a training case is in both first lists
     was = {case: name for name in names for case in before[name]}
     now = {case: name for name in names for case in getattr(splits, name)}
@@ -240,15 +216,12 @@ def _refuse_moved_cases(path: Path, splits: Splits) -> None:
 
 
 def _is_finished(root: Path, case: str) -> bool:
-    return _record(root, case).is_file() and (root / "slices" / f"{case}.parquet").is_file()
+    return _record(root, case).is_file() and _slices(root, case).is_file()
+
+
+def _slices(root: Path, case: str) -> Path:
+    return root / "slices" / f"{case}.parquet"
 
 
 def _record(root: Path, case: str) -> Path:
     return root / "records" / f"{case}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file that appears complete or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text)
-    scratch.rename(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pixelglobal.devices import send
+from pixelglobal.files import write_file
 
 SCHEMA_VERSION = 1
 
@@ -60,7 +61,11 @@ def write_slices(
     patient: str,
     spacing_mm: tuple[float, float, float],
 ) -> None:
-    """Write one case: image int16 [S, H, H], labels uint8 [S, H, H] or None, contoured flags with background first."""
+    """Write one case, whole or not at all.
+
+    image_hu: int16 [S, H, H]; labels: uint8 [S, H, H] or None; contoured: a flag for each class, background first;
+    spacing_mm: (z, y, x) of the stored grid.
+    """
     n, side = image_hu.shape[:2]
     known = np.zeros((n, side, side), np.uint8) if labels is None else labels
     flags = np.asarray(contoured, np.uint8).tobytes()
@@ -79,9 +84,8 @@ def write_slices(
         "label": [s.tobytes() for s in np.ascontiguousarray(known, np.uint8)],
     }
     table = pa.Table.from_pydict(columns, schema=schema(side, len(contoured) - 1))
-    pq.write_table(
-        table, path, compression="zstd", compression_level=1, use_dictionary=False, row_group_size=ROWS_PER_GROUP
-    )
+    options = {"compression": "zstd", "compression_level": 1, "use_dictionary": False, "row_group_size": ROWS_PER_GROUP}
+    write_file(path, lambda scratch: pq.write_table(table, scratch, **options))
 
 
 @dataclass(frozen=True)
@@ -109,27 +113,26 @@ class SliceBatch:
         if "contoured" in table.column_names:
             contoured = _bytes(table.column("contoured"), np.dtype(np.uint8))
         return SliceBatch(
-            torch.from_numpy(image.reshape(n, side, side)),
-            torch.from_numpy(label),
-            torch.from_numpy(contoured.astype(bool)),
-            table.column("case").to_pylist(),
-            table.column("patient").to_pylist(),
-            torch.from_numpy(table.column("slice_index").to_numpy().astype(np.int32)),
-            torch.from_numpy(table.column("n_slices").to_numpy().astype(np.int32)),
+            image_hu=torch.from_numpy(image.reshape(n, side, side)),
+            label=torch.from_numpy(label),
+            contoured=torch.from_numpy(contoured.astype(bool)),
+            case=table.column("case").to_pylist(),
+            patient=table.column("patient").to_pylist(),
+            slice_index=torch.from_numpy(table.column("slice_index").to_numpy().astype(np.int32)),
+            n_slices=torch.from_numpy(table.column("n_slices").to_numpy().astype(np.int32)),
         )
 
     @staticmethod
     def concatenate(parts: Sequence[SliceBatch]) -> SliceBatch:
         """Several batches as one."""
-        join = lambda name: torch.cat([getattr(p, name) for p in parts])  # noqa: E731
         return SliceBatch(
-            join("image_hu"),
-            join("label"),
-            join("contoured"),
-            [c for p in parts for c in p.case],
-            [c for p in parts for c in p.patient],
-            join("slice_index"),
-            join("n_slices"),
+            image_hu=torch.cat([part.image_hu for part in parts]),
+            label=torch.cat([part.label for part in parts]),
+            contoured=torch.cat([part.contoured for part in parts]),
+            case=[case for part in parts for case in part.case],
+            patient=[patient for part in parts for patient in part.patient],
+            slice_index=torch.cat([part.slice_index for part in parts]),
+            n_slices=torch.cat([part.n_slices for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -139,25 +142,22 @@ class SliceBatch:
         """The slices at int64 positions, in that order."""
         picked = index.tolist()
         return SliceBatch(
-            self.image_hu[index],
-            self.label[index],
-            self.contoured[index],
-            [self.case[i] for i in picked],
-            [self.patient[i] for i in picked],
-            self.slice_index[index],
-            self.n_slices[index],
+            image_hu=self.image_hu[index],
+            label=self.label[index],
+            contoured=self.contoured[index],
+            case=[self.case[i] for i in picked],
+            patient=[self.patient[i] for i in picked],
+            slice_index=self.slice_index[index],
+            n_slices=self.n_slices[index],
         )
 
     def to(self, device: torch.device) -> SliceBatch:
         """The same batch with its pixels and flags on a device."""
-        return SliceBatch(
-            send(self.image_hu, device),
-            send(self.label, device),
-            send(self.contoured, device),
-            self.case,
-            self.patient,
-            self.slice_index,
-            self.n_slices,
+        return replace(
+            self,
+            image_hu=send(self.image_hu, device),
+            label=send(self.label, device),
+            contoured=send(self.contoured, device),
         )
 
 

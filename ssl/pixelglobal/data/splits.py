@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pixelglobal.data.cohorts import Case, _json_object
+from pixelglobal.data.cohorts import Case
+from pixelglobal.files import read_json_object
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Splits:
 
 
 def split_cases(cases: Sequence[Case], *, train_fraction: float, validation_fraction: float, seed: int) -> Splits:
-    """Divide labelled patients by fractions, in an order that depends on the seed alone; the rest is the test split.
+    """Divide labelled patients by fractions, in an order that depends on the seed alone; the rest are the test split.
 
     Scans without labels join the pre-training split, which is otherwise the training split. Unlabelled scans of a
     patient in validation or test are left out.
@@ -57,27 +58,29 @@ def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
     without labels where labels are needed, and a patient on both sides.
     """
     try:
-        facts = _json_object(path)
+        lists = read_json_object(path)
     except ValueError as error:
         raise ValueError(
             f"prepare.split_file: {error}. Expected {{'train': [...], 'validation': [...], 'test': [...]}}"
         ) from error
     for name in ("train", "validation", "test"):
-        if not facts.get(name):
+        if not lists.get(name):
             raise ValueError(f"{path}: the list {name!r} is missing or empty; expected train, validation and test")
     splits = Splits(
-        tuple(facts.get("pretrain") or facts.get("pretrain_pool") or facts["train"]),
-        *(tuple(facts[name]) for name in ("train", "validation", "test")),
+        pretrain=tuple(lists.get("pretrain") or lists.get("pretrain_pool") or lists["train"]),
+        train=tuple(lists["train"]),
+        validation=tuple(lists["validation"]),
+        test=tuple(lists["test"]),
     )
     known = {c.case for c in cases}
-    unknown = sorted(set().union(*vars(splits).values()) - known)
+    unknown = sorted(set().union(*asdict(splits).values()) - known)
     if unknown:
         raise ValueError(
             f"{path}: names {len(unknown)} cases that the cohort does not have: {', '.join(unknown[:5])}; "
             "correct the file, or add them to the cohort"
         )
     labelled = {c.case for c in cases if c.label is not None}
-    for name, part in vars(splits).items():
+    for name, part in asdict(splits).items():
         if twice := sorted(case for case, count in Counter(part).items() if count > 1):
             raise ValueError(f"{path}: {name} names {', '.join(twice[:5])} more than once; expected every case once")
         if name != "pretrain" and (bare := sorted(set(part) - labelled)):
@@ -89,16 +92,19 @@ def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
     return splits
 
 
-def refuse_shared_patients(splits: Splits, owner: Mapping[str, str], kind: str) -> None:
-    """Raise if what `owner` names (a patient, a scan's content) is on both sides of a border that must hold."""
-    sides = {name: {owner[c]: c for c in getattr(splits, name)} for name in ("pretrain", "train", "validation", "test")}
-    borders = [("train", "validation"), ("train", "test"), ("validation", "test")]
-    for a, b in [*borders, ("pretrain", "validation"), ("pretrain", "test")]:
-        shared = sorted(sides[a].keys() & sides[b].keys())
+def refuse_shared_patients(splits: Splits, identity: Mapping[str, str], what: str) -> None:
+    """Raise ValueError if two splits that must be disjoint share a patient, or the voxels of a scan.
+
+    identity: of each case, what must not be shared; `what` names it in the message: "patient" or "voxels".
+    """
+    case_with = {name: {identity[case]: case for case in part} for name, part in asdict(splits).items()}
+    disjoint = [("train", "validation"), ("train", "test"), ("validation", "test")]
+    for a, b in [*disjoint, ("pretrain", "validation"), ("pretrain", "test")]:
+        shared = sorted(case_with[a].keys() & case_with[b].keys())
         if shared:
-            examples = ", ".join(f"{sides[a][s]} and {sides[b][s]}" for s in shared[:3])
+            examples = ", ".join(f"{case_with[a][s]} and {case_with[b][s]}" for s in shared[:3])
             raise ValueError(
-                f"{len(shared)} with the same {kind} are in both {a} and {b}: {examples}. "
+                f"{len(shared)} with the same {what} are in both {a} and {b}: {examples}. "
                 "Test results would be worth nothing; move them to one side (prepare.split_file, or one name for both "
                 "under `patients` in dataset.json)"
             )

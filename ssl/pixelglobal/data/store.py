@@ -11,10 +11,9 @@ records/, prepare.json   what `prepare` needs to continue
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import pandas as pd
 
 from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
 from pixelglobal.data.splits import Splits
+from pixelglobal.files import read_json_object
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,21 @@ class Store:
         path = root / "cohort.json"
         if not path.is_file():
             raise ValueError(f"{root} is no prepared cohort: cohort.json is missing. Run `pixelglobal prepare` first")
-        facts = json.loads(path.read_text())
+        facts = read_json_object(path)
         if facts["schema"] != SCHEMA_VERSION:
             raise ValueError(
                 f"{root} has schema {facts['schema']}, this version reads {SCHEMA_VERSION}; prepare it again"
             )
         return Store(
-            root,
-            facts["name"],
-            tuple(facts["structures"]),
-            tuple((left, right) for left, right in facts["left_right_pairs"]),
-            facts["absent_structures"],
-            facts["image_size"],
-            facts["hu_min"],
-            facts["hu_max"],
-            facts["in_plane_spacing_mm"],
+            root=root,
+            name=facts["name"],
+            structures=tuple(facts["structures"]),
+            left_right_pairs=tuple((left, right) for left, right in facts["left_right_pairs"]),
+            absent_structures=facts["absent_structures"],
+            image_size=facts["image_size"],
+            hu_min=facts["hu_min"],
+            hu_max=facts["hu_max"],
+            in_plane_spacing_mm=facts["in_plane_spacing_mm"],
         )
 
     @cached_property
@@ -83,8 +83,8 @@ class Store:
     @cached_property
     def splits(self) -> Splits:
         """splits.json."""
-        facts = json.loads((self.root / "splits.json").read_text())
-        return Splits(*(tuple(facts[name]) for name in ("pretrain", "train", "validation", "test")))
+        lists = read_json_object(self.root / "splits.json")
+        return Splits(**{field.name: tuple(lists[field.name]) for field in fields(Splits)})
 
     def _facts(self, case: str) -> pd.Series:
         rows = self.cases[self.cases["case"] == case]

@@ -1,4 +1,4 @@
-"""CT volumes: the only room that reads and writes medical files.
+"""CT volumes: the only module that reads and writes medical files.
 
 A volume is brought to canonical orientation (RAS+) once, when it is read, and keeps its spacing, affine and patient for
 as long as it lives. Arrays are [S, H, W]: slices from feet to head, rows from back to front, columns from the patient's
@@ -13,6 +13,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+
+from pixelglobal.files import write_file
 
 AFFINE_TOLERANCE_MM = 0.01  # how far apart image and label may lie at any corner of the scan
 
@@ -60,21 +62,19 @@ def read_labels(path: Path) -> tuple[np.ndarray, tuple[float, float, float], np.
 
 
 def write_labels(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    """Write labels [S, H, W] as NIfTI on the canonical grid of `affine`, through a temporary file."""
+    """Write labels [S, H, W] as uint8 NIfTI on the canonical grid of `affine`, whole or not at all."""
     _write(path, labels.astype(np.uint8), affine)
 
 
 def write_map(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
-    """Write values [S, H, W] as float32 NIfTI on the canonical grid of `affine`, through a temporary file."""
+    """Write values [S, H, W] as float32 NIfTI on the canonical grid of `affine`, whole or not at all."""
     _write(path, values.astype(np.float32), affine)
 
 
 def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
     image.header.set_xyzt_units("mm")
-    partial = path.with_name(f".partial.{path.name}")
-    nib.save(image, partial)
-    partial.rename(path)
+    write_file(path, lambda scratch: nib.save(image, scratch))
 
 
 def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -145,9 +145,9 @@ def read_labels_on_grid(
 
 
 def _whole_labels(labels: np.ndarray, path: Path, n_structures: int | None) -> np.ndarray:
-    found = np.unique(labels)
+    values = np.unique(labels)
     highest = 255 if n_structures is None else n_structures
-    wrong = found[~np.isfinite(found) | (found != np.rint(found)) | (found < 0) | (found > highest)].tolist()
+    wrong = values[~np.isfinite(values) | (values != np.rint(values)) | (values < 0) | (values > highest)].tolist()
     if wrong:
         raise ValueError(
             f"{path}: holds label values {', '.join(f'{v:g}' for v in wrong[:5])}; expected whole numbers from 0 to "

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pixelglobal.data.cohorts import ENDINGS, label_names
+from pixelglobal.data.cohorts import case_name
+from pixelglobal.data.layouts.description import label_names
 from pixelglobal.data.volumes import read_labels, read_labels_on_grid
 from pixelglobal.evaluation.metrics import score_case
 
@@ -141,11 +142,8 @@ def save_summary(scored: Sequence[Scored], path: Path) -> None:
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder; expected one with a NIfTI file of labels for each case")
-    return {_case(path): path for path in sorted(folder.iterdir()) if _case(path)}
-
-
-def _case(path: Path) -> str:
-    return next((path.name.removesuffix(end) for end in ENDINGS if path.name.endswith(end)), "")
+    named = [(case_name(path), path) for path in sorted(folder.iterdir())]
+    return {name: path for name, path in named if name}
 
 
 def _mean(records: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -1,12 +1,12 @@
-"""Cohorts: the layouts people have, splits by patient, and descriptions that cannot be right."""
+"""Layouts: cohorts as they are downloaded, and descriptions that cannot be right."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from pixelglobal.data.cohorts import Case, read_cohort
-from pixelglobal.data.splits import read_splits, refuse_shared_patients, split_cases
+from pixelglobal.data import layouts
+from pixelglobal.data.cohorts import Case, Cohort, in_order
+from pixelglobal.data.layouts import LAYOUTS, read_cohort
 
 
 def describe(folder, **facts):
@@ -18,11 +18,6 @@ def touch(folder, *names):
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-
-
-def cases(n, per_patient=1, unlabelled=0):
-    drawn = [Case(f"c{i}_{k}", f"p{i}", Path("i"), Path("l")) for i in range(n) for k in range(per_patient)]
-    return drawn + [Case(f"u{i}", f"u{i}", Path("i"), None) for i in range(unlabelled)]
 
 
 def test_msd_layout(tmp_path):
@@ -112,52 +107,35 @@ def test_one_name_for_two_files(tmp_path):
         read_cohort(tmp_path)
 
 
-def test_unlabelled_scans_of_tested_patients_are_left_out_of_pre_training():
-    everyone = [*cases(4), Case("more0", "p0", Path("i"), None), Case("more1", "p1", Path("i"), None)]
-    for seed in range(6):
-        splits = split_cases(everyone, train_fraction=0.4, validation_fraction=0.1, seed=seed)
-        refuse_shared_patients(splits, {c.case: c.patient for c in everyone}, "patient")
-        for k in (0, 1):
-            assert (f"more{k}" in splits.pretrain) == (f"c{k}_0" in splits.train)
+@pytest.mark.parametrize(
+    ("description", "layout"),
+    [
+        (None, "folder"),
+        ({"labels": {"background": 0}, "training": [SCAN]}, "msd"),
+        ({"labels": {"background": 0}, "channel_names": {"0": "CT"}, "numTraining": 1}, "nnunet"),
+        ({"labels": {"background": 0}, "training": []}, "nnunet"),
+    ],
+)
+def test_a_folder_has_one_layout(tmp_path, description, layout):
+    if description is not None:
+        describe(tmp_path, **description)
+    assert [name for name, candidate in LAYOUTS.items() if candidate.matches(tmp_path)] == [layout]
 
 
-def test_splits_follow_the_seed_and_never_divide_a_patient():
-    everyone = cases(20, per_patient=2, unlabelled=5)
-    a, b, c = (split_cases(everyone, train_fraction=0.4, validation_fraction=0.1, seed=s) for s in (0, 0, 1))
-    assert a == b
-    assert a != c
-    assert (len(a.train), len(a.validation), len(a.test)) == (16, 4, 20)
-    assert set(a.pretrain) == {*a.train, *(f"u{i}" for i in range(5))}
-    refuse_shared_patients(a, {x.case: x.patient for x in everyone}, "patient")
+def test_a_layout_more_is_two_functions(tmp_path, monkeypatch):
+    """The example in the docstring of the package."""
 
+    class Kits:
+        def matches(self, folder):
+            return any(folder.glob("case_*/imaging.nii.gz"))
 
-def test_two_patients_cannot_be_split():
-    with pytest.raises(ValueError, match=r"2 labelled patients cannot be divided.*expected 3 or more"):
-        split_cases(cases(2), train_fraction=0.4, validation_fraction=0.1, seed=0)
+        def read(self, folder):
+            scans = sorted(folder.glob("case_*/imaging.nii.gz"))
+            cases = in_order(Case(s.parent.name, s.parent.name, s, s.with_name("segmentation.nii.gz")) for s in scans)
+            return Cohort("KiTS", ("Kidney", "Tumour", "Cyst"), (), None, cases)
 
-
-def test_split_files(tmp_path):
-    path = tmp_path / "splits.json"
-    everyone = cases(4, per_patient=2, unlabelled=1)
-    good = {"train": ["c0_0"], "validation": ["c1_0"], "test": ["c2_0", "c2_1"], "pretrain_pool": ["c0_0", "c3_0"]}
-    path.write_text(json.dumps({**good, "structures_complete": ["a"]}))
-    splits = read_splits(path, everyone)
-    assert splits.pretrain == ("c0_0", "c3_0")
-    for change, message in (
-        ({"train": ["c9_9"]}, "names 1 cases that the cohort does not have: c9_9"),
-        ({"test": []}, "the list 'test' is missing or empty"),
-        ({"validation": ["c0_1"]}, "1 with the same patient are in both train and validation: c0_0 and c0_1"),
-        ({"pretrain_pool": ["c2_0"]}, "in both pretrain and test"),
-        ({"test": ["u0"]}, "test names 1 cases without labels: u0; expected them in `pretrain` only"),
-        ({"train": ["c0_0", "c0_1", "c0_0"]}, "train names c0_0 more than once"),
-    ):
-        path.write_text(json.dumps({**good, **change}))
-        with pytest.raises(ValueError, match=message):
-            read_splits(path, everyone)
-    path.write_text(json.dumps([good]))
-    with pytest.raises(
-        ValueError, match=r"prepare\.split_file: .* holds a JSON list; expected an object.*'validation'"
-    ):
-        read_splits(path, everyone)
-    with pytest.raises(ValueError, match=r"nowhere\.json: cannot be read"):
-        read_splits(tmp_path / "nowhere.json", everyone)
+    touch(tmp_path, "case_00001/imaging.nii.gz", "case_00000/imaging.nii.gz")
+    monkeypatch.setattr(layouts, "LAYOUTS", {"kits": Kits(), **LAYOUTS})
+    cohort = read_cohort(tmp_path)
+    assert [case.case for case in cohort.cases] == ["case_00000", "case_00001"]
+    assert cohort.cases[0].label == tmp_path / "case_00000/segmentation.nii.gz"
