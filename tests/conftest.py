@@ -1,4 +1,8 @@
-"""What several test files share: a small prepared phantom cohort, made once, and the place of real CT."""
+"""What several test files share: a small prepared phantom cohort, made once, and the place of real CT.
+
+Every call of an annotated function of the library is checked against the shapes and types of its signature while tests
+run. The check is switched on here, before the modules are imported; without it the annotations cost nothing.
+"""
 
 import os
 from pathlib import Path
@@ -6,6 +10,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+CHECKED = [f"pixelglobal.{package}" for package in ("views", "losses", "networks")]
+CHECKED += [
+    f"pixelglobal.statistics.{m}" for m in ("paired", "intervals", "correction", "ranking", "runs", "power", "margins")
+]
+# An int is welcome where a float is asked for, as everywhere in Python's typing.
+install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 from pixelglobal import config as settings
 from pixelglobal.data.phantom import make_phantom_cohort

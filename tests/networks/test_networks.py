@@ -86,7 +86,7 @@ def test_frozen_buffers_stay_and_the_output_is_the_same():
 
 
 def test_pixels_of_picks_the_named_pixels():
-    maps = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4)
+    maps = torch.arange(2.0 * 3 * 4 * 4).view(2, 3, 4, 4)
     picked = pixels_of(maps, torch.tensor([0, 1]), torch.tensor([5, 14]))
     assert picked.tolist() == [maps[0, :, 1, 1].tolist(), maps[1, :, 3, 2].tolist()]
 

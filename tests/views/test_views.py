@@ -8,7 +8,7 @@ from pixelglobal import config as settings
 from pixelglobal.seeds import generator
 from pixelglobal.views.augment import ViewDraw, draw_views, draw_whole_slices, mirror_labels, render, render_labels
 from pixelglobal.views.intensity import HuScale
-from pixelglobal.views.pairs import make_view_pair, matched_pixels, pair_partners
+from pixelglobal.views.pairs import ViewPlan, make_view_pair, matched_pixels, pair_partners
 
 PLAIN = settings.Views(
     crop_size=32,
@@ -29,7 +29,7 @@ def slices(n=4, size=48, seed=0):
     return torch.randint(-1024, 326, (n, size, size), generator=g, dtype=torch.int16)
 
 
-def test_without_chance_a_view_is_a_z_scored_crop():
+def test_without_random_changes_a_view_is_a_z_scored_crop():
     images = slices()
     draw = draw_views(4, PLAIN, 48, generator(0))
     view = render(images, draw, 32, SCALE)
@@ -96,24 +96,16 @@ def test_default_crops_of_the_paper_always_share_at_least_a_tenth():
     """Two windows of 246 to 314 pixels in a slice of 384 overlap by at least 110 pixels on each axis."""
     views = settings.Views(rotation_probability=0)
     images = torch.zeros(8, 384, 384, dtype=torch.int16)
-    pair = make_view_pair(
-        images, torch.ones(8, dtype=torch.bool), views, SCALE, match=True, pixels_per_image=0, generator=generator(0)
-    )
+    plan = ViewPlan(views, match=True, partners=True)
+    pair = make_view_pair(images, torch.ones(8, dtype=torch.bool), plan, SCALE, generator(0))
     shares = torch.bincount(pair.image_M, minlength=8) / 224**2
     assert shares.min() >= 0.11
 
 
 def test_partners_share_their_views_and_their_twins():
-    images = slices(6)
-    pair = make_view_pair(
-        torch.cat([images[:3], images[:3]]),  # a batch whose halves are equal images
-        torch.ones(6, dtype=torch.bool),
-        FULL,
-        SCALE,
-        match=True,
-        pixels_per_image=50,
-        generator=generator(0),
-    )
+    images = torch.cat([slices(3)] * 2)  # a batch whose halves are equal images
+    plan = ViewPlan(FULL, match=True, pixels_per_image=50, partners=True)
+    pair = make_view_pair(images, torch.ones(6, dtype=torch.bool), plan, SCALE, generator(0))
     assert torch.equal(pair.view_1[:3], pair.view_1[3:])
     assert torch.equal(pair.view_2[:3], pair.view_2[3:])
     half = len(pair.image_M) // 2
@@ -135,13 +127,13 @@ def test_matched_pixels_are_a_random_part_of_the_dictionary():
 
 def test_partners_are_of_different_patients_wherever_possible():
     for seed in range(10):
-        chance = generator(seed)
-        order, different = pair_partners(["a", "b", "a", "c", "b", "a"], chance)
+        draws = generator(seed)
+        order, different = pair_partners(["a", "b", "a", "c", "b", "a"], draws)
         assert sorted(order.tolist()) == list(range(6))
         assert different.all()
-        order, different = pair_partners(["a", "a", "a", "b", "x"], chance)  # odd: one is left out
+        order, different = pair_partners(["a", "a", "a", "b", "x"], draws)  # odd: one is left out
         assert len(order) == 4
-        order, different = pair_partners(["a", "a", "a", "b"], chance)
+        order, different = pair_partners(["a", "a", "a", "b"], draws)
         assert sorted(different.tolist()) == [False, False, True, True]
 
 

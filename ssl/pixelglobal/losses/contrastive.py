@@ -3,30 +3,38 @@
 Source: Chen et al. 2020 (NT-Xent); Chaitanya et al. 2020, "Contrastive learning of global and local features for
 medical image segmentation with limited annotations" (GL). Softmax and logarithms are in fp32 or more.
 
-Shape letters: N images, V = 2N vectors (view 1 of every image, then view 2), D their length, R = 25 lattice regions,
-A = 13 anchors among them, S side of a decoder's map.
+Shape letters: B images, V views (view 1 of every image and then view 2 of every image), D length of a vector,
+A anchor regions, C channels, h map rows, N vectors. GL's lattice has 25 regions, 13 of them anchors.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 EXCLUDED = -1e9  # the logit of what is no negative: e to it is 0, and so is its gradient
 
 
-def contrast(positive: Tensor, negatives: Tensor, counts: Tensor, temperature: float) -> Tensor:
-    """-log(e^(p/t) / (e^(p/t) + sum over negatives of e^(n/t))), the l(a, b) of NT-Xent, for cosines [...].
+def contrast(
+    positive: Float[Tensor, "*#shape"],
+    negatives: Float[Tensor, "*#shape N"],
+    counts: Bool[Tensor, "*#shape N"],
+    temperature: float,
+) -> Float[Tensor, "*#shape"]:
+    """-log(e^(p/t) / (e^(p/t) + sum over negatives of e^(n/t))), the l(a, b) of NT-Xent, for cosines.
 
-    positive [...], negatives [..., K]; counts bool [..., K] says which entries are negatives. Without any it is 0.
+    counts: which entries of `negatives` are negatives. Without any the loss is 0. Shapes are broadcast.
     """
-    rival = (negatives.float() / temperature).masked_fill(~counts, EXCLUDED).logsumexp(-1)
-    return F.softplus(rival - positive.float() / temperature)
+    negative = (negatives.float() / temperature).masked_fill(~counts, EXCLUDED).logsumexp(-1)
+    return F.softplus(negative - positive.float() / temperature)
 
 
-def pairs_of_views(n_images: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Which of V vectors are positives and negatives of each other, bool [V, V] twice: plain SimCLR, GL's G^R.
+def pairs_of_views(
+    n_images: int, device: torch.device
+) -> tuple[Bool[Tensor, "2*{n_images} 2*{n_images}"], Bool[Tensor, "2*{n_images} 2*{n_images}"]]:
+    """Which views are positives and which are negatives of each other: plain SimCLR, GL's G^R.
 
     The positive of a view is the other view of its image; every other vector of the batch is a negative.
     """
@@ -36,36 +44,40 @@ def pairs_of_views(n_images: int, device: torch.device) -> tuple[Tensor, Tensor]
     return same & ~itself, ~same
 
 
-def pairs_of_partitions(partition_N: Tensor, volume_N: Tensor, *, match: bool) -> tuple[Tensor, Tensor]:
+def pairs_of_partitions(
+    partition_B: Int64[Tensor, " B"], volume_B: Int64[Tensor, " B"], *, match: bool
+) -> tuple[Bool[Tensor, "2*B 2*B"], Bool[Tensor, "2*B 2*B"]]:
     """The same with GL's rule: slices of one partition of their volumes are never negatives of each other.
 
-    partition_N, volume_N: integers [N], the part of its volume that a slice lies in and the volume.
+    partition_B, volume_B: the part of its volume that a slice lies in, and the volume.
     match: False is G^{D-}. True is G^D: slices of one partition of two volumes are positives too, view 1 with view 1
         and view 2 with view 2.
     """
-    positive, _ = pairs_of_views(len(partition_N), partition_N.device)
-    partition_V, volume_V = partition_N.repeat(2), volume_N.repeat(2)
+    positive, _ = pairs_of_views(len(partition_B), partition_B.device)
+    partition_V, volume_V = partition_B.repeat(2), volume_B.repeat(2)
     same_part = partition_V[:, None] == partition_V
     if match:
-        view_V = torch.arange(len(positive), device=positive.device) // len(partition_N)
+        view_V = torch.arange(len(positive), device=positive.device) // len(partition_B)
         across = same_part & (volume_V[:, None] != volume_V) & (view_V[:, None] == view_V)
         positive = positive | across
     return positive, ~same_part
 
 
-def partition_of(depth_N: Tensor, n_partitions: int) -> Tensor:
-    """Which of equal parts along z a slice lies in: integers [N] of relative positions [N] in [0, 1).
+def partition_of(depth_B: Float[Tensor, " B"], n_partitions: int) -> Int64[Tensor, " B"]:
+    """Which of equal parts along z a slice lies in, from its relative position in [0, 1).
 
     >>> partition_of(torch.tensor([0.1, 0.25, 0.99]), 4).tolist()
     [0, 1, 3]
     """
-    return (depth_N * n_partitions).floor().long().clamp(0, n_partitions - 1)
+    return (depth_B * n_partitions).floor().long().clamp(0, n_partitions - 1)
 
 
-def nt_xent(vectors: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
-    """The mean of l(a, b) over every ordered pair (a, b) of positives; a scalar.
+def nt_xent(
+    vectors: Float[Tensor, "V D"], positive: Bool[Tensor, "V V"], negative: Bool[Tensor, "V V"], temperature: float
+) -> Float[Tensor, ""]:
+    """The mean of l(a, b) over every ordered pair (a, b) of positives.
 
-    vectors [V, D] of any length; positive, negative bool [V, V]. A pair is compared with the negatives of its first.
+    vectors: of any norm. A pair is compared with the negatives of its first.
     """
     with torch.autocast(vectors.device.type, enabled=False):  # a cosine in half precision is too coarse
         unit = F.normalize(vectors.float(), dim=-1)
@@ -93,10 +105,8 @@ NEAR_NEGATIVES = {
 }
 
 
-LATTICE = 5
-
-
-WINDOW = 3
+LATTICE = 5  # regions along each axis
+WINDOW = 3  # entries of the map along each axis of a region
 
 
 def _index(place: tuple[int, int]) -> int:
@@ -109,8 +119,8 @@ ANCHORS = torch.tensor([_index(place) for place in NEAR_NEGATIVES])  # [A]
 NEGATIVES_OF = torch.tensor([[_index(place) for place in near] for near in NEAR_NEGATIVES.values()])  # [A, 5]
 
 
-def lattice_windows(maps: Tensor) -> Tensor:
-    """The 3 x 3 windows [N, 25, C, 3, 3] of maps [N, C, S, S], row by row of the 5 x 5 lattice.
+def lattice_windows(maps: Shaped[Tensor, "B C h h"]) -> Shaped[Tensor, "B 25 C 3 3"]:
+    """The 3 x 3 windows of a decoder's maps, row by row of the 5 x 5 lattice.
 
     Raises ValueError for a map under 8 x 8, whose windows would be the same.
     """
@@ -128,28 +138,33 @@ def lattice_windows(maps: Tensor) -> Tensor:
     return picked.permute(0, 2, 4, 1, 3, 5).reshape(n, LATTICE * LATTICE, channels, WINDOW, WINDOW)
 
 
-def regional_contrast(regions_1: Tensor, regions_2: Tensor, seen_2: Tensor | None, temperature: float) -> Tensor:
-    """GL's local loss: each region finds its twin in the other view among near regions of both views; a scalar.
+def regional_contrast(
+    regions_1: Float[Tensor, "B 25 D"],
+    regions_2: Float[Tensor, "B 25 D"],
+    seen_2: Bool[Tensor, "B 25"] | None,
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """GL's local loss: each region is told from near regions of both views by its likeness to its twin in the other.
 
-    regions_1, regions_2: [N, 25, D] of any length, the same index showing the same place.
-    seen_2: bool [N, 25], which regions of view 1 lie in view 2 as well; None for all. The mean is over the anchors
-        that are seen and over both directions; a batch in which none is costs 0.
+    regions_1, regions_2: vectors of any norm, the same index showing the same place.
+    seen_2: which regions of view 1 lie in view 2 as well; None for all. The mean is over the anchors that are seen and
+        over both directions; a batch in which none is costs 0.
     """
     unit_1, unit_2 = F.normalize(regions_1.float(), dim=-1), F.normalize(regions_2.float(), dim=-1)
     if seen_2 is None:
         seen_2 = torch.ones(unit_2.shape[:2], dtype=torch.bool, device=unit_2.device)
     anchors, near = (index.to(unit_1.device, non_blocking=True) for index in (ANCHORS, NEGATIVES_OF))
-    seen_NA, everywhere = seen_2[:, anchors], torch.ones_like(seen_2)
+    seen_BA, everywhere = seen_2[:, anchors], torch.ones_like(seen_2)
     total = unit_1.new_zeros(())
     for here, there, seen_here, seen_there in (
         (unit_1, unit_2, everywhere, seen_2),
         (unit_2, unit_1, seen_2, everywhere),
     ):
         anchor, twin = here[:, anchors], there[:, anchors]
-        rivals = torch.cat([here[:, near], there[:, near]], 2)  # [N, A, 10, D]
+        negatives = torch.cat([here[:, near], there[:, near]], 2)  # [B, A, 10, D]
         counts = torch.cat([seen_here[:, near], seen_there[:, near]], 2)
         with torch.autocast(anchor.device.type, enabled=False):
-            cosines = torch.einsum("nad,nakd->nak", anchor, rivals)
-        loss_NA = contrast((anchor * twin).sum(-1), cosines, counts, temperature)
-        total = total + (loss_NA * seen_NA).sum() / seen_NA.sum().clamp_min(1)
+            cosines = torch.einsum("bad,band->ban", anchor, negatives)
+        loss_BA = contrast((anchor * twin).sum(-1), cosines, counts, temperature)
+        total = total + (loss_BA * seen_BA).sum() / seen_BA.sum().clamp_min(1)
     return total / 2

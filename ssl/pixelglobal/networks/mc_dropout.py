@@ -6,7 +6,7 @@ moments: with h = W (m * y), the mean of h is W (m * E y) and the mean of h^2 is
 known before any pass, and a block of pixels can run all its passes while it lies in the cache. The result is that of
 whole passes, to rounding.
 
-Shape letters: M pixels, B images, C channels, P passes, H hidden units, K outputs.
+Shape letters: M matched pixel pairs, B images, C channels, P dropout passes, F hidden units, K outputs of a head.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from pixelglobal.networks.heads import ProjectionHead
@@ -26,49 +27,52 @@ BLOCK_PIXELS = {"cpu": 4096, "cuda": 131072}  # so that a block's activations st
 
 def can_run_in_blocks(head: ProjectionHead) -> bool:
     """Whether the head has one hidden layer and no batch norm of its logits, which would couple the pixels again."""
-    kinds = [type(layer) for layer in head.layers]
-    return kinds == [nn.Linear, nn.BatchNorm1d, nn.GELU, nn.Linear] and isinstance(head.logit_norm, nn.Identity)
+    layers = [type(layer) for layer in head.layers]
+    return layers == [nn.Linear, nn.BatchNorm1d, nn.GELU, nn.Linear] and isinstance(head.logit_norm, nn.Identity)
 
 
 @torch.no_grad()
 def predictive_uncertainty(
     head: ProjectionHead,
-    y_M: Tensor,
-    matched_N: Sequence[int],
-    masks_PBC: Tensor,
-    center: Tensor,
+    y_MC: Float[Tensor, "M C"],
+    matched_B: Sequence[int],
+    masks_PBC: Float[Tensor, "P B C"],
+    center: Float[Tensor, " K"],
     temperature: float,
-) -> Tensor:
-    """Entropy [M] of the mean prediction over the passes, divided by ln K: the paper's U.
+) -> Float[Tensor, " M"]:
+    """Entropy of the mean prediction over the passes, divided by ln K: the paper's U.
 
-    y_M: features [M, C] before dropout, image by image; matched_N: how many each image has. The running averages of the
+    y_MC: features before dropout, image by image; matched_B: how many each image has. The running averages of the
     head's batch norm are not touched. Equals `monte_carlo_uncertainty` of whole passes with the same masks.
     """
-    images = y_M.split(list(matched_N))
+    images = torch.split(y_MC, list(matched_B))
     first, last = head.layers[0], head.layers[3]
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
-    with torch.autocast(y_M.device.type, enabled=False):  # sums of squares overflow half precision
-        scale_PH, shift_PH = _hidden_norm(head, images, masks_PBC)
-    weights_PHC = first.weight * scale_PH.unsqueeze(2)
+    device = y_MC.device.type
+    with torch.autocast(device, enabled=False):  # sums of squares overflow half precision
+        scale_PF, shift_PF = _hidden_norm(head, images, masks_PBC)
+    weights_PFC = first.weight * scale_PF.unsqueeze(2)
     # Centre and temperature of the targets, inside the last product.
     prototypes, bias = F.normalize(head.prototypes.float(), dim=-1) / temperature, -center / temperature
-    size, kind = BLOCK_PIXELS.get(y_M.device.type, BLOCK_PIXELS["cuda"]), y_M.device.type
+    block_pixels = BLOCK_PIXELS.get(device, BLOCK_PIXELS["cuda"])
     uncertainty = []
-    for b, of_image in enumerate(images):
-        weights = (weights_PHC * masks_PBC[:, b, None]).unbind()  # the mask of a whole image is a mask of the weights
-        for y in of_image.split(size):
+    for b, y_of_image in enumerate(images):
+        weights = (weights_PFC * masks_PBC[:, b, None]).unbind()  # the mask of a whole image is a mask of the weights
+        for y in torch.split(y_of_image, block_pixels):
             mean = torch.zeros(len(y), len(prototypes), device=y.device)
-            for weight, shift in zip(weights, shift_PH.unbind(), strict=True):
+            for weight, shift in zip(weights, shift_PF.unbind(), strict=True):
                 bottleneck = F.linear(F.gelu(F.linear(y, weight, shift)), last.weight, last.bias)
-                with torch.autocast(kind, enabled=False):
+                with torch.autocast(device, enabled=False):
                     mean += F.linear(F.normalize(bottleneck.float(), dim=-1), prototypes, bias).softmax(-1)
             uncertainty.append(entropy(mean / len(masks_PBC)) / math.log(len(prototypes)))
     return torch.cat(uncertainty).clamp(0, 1)
 
 
-def _hidden_norm(head: ProjectionHead, images: Sequence[Tensor], masks_PBC: Tensor) -> tuple[Tensor, Tensor]:
-    """What the hidden layer's batch norm does in each pass, as a factor and a summand [P, H]."""
+def _hidden_norm(
+    head: ProjectionHead, images: Sequence[Float[Tensor, "_ C"]], masks_PBC: Float[Tensor, "P B C"]
+) -> tuple[Float32[Tensor, "P F"], Float32[Tensor, "P F"]]:
+    """What the hidden layer's batch norm does in each pass, as a factor and a summand."""
     first, norm = head.layers[0], head.layers[1]
     assert isinstance(first, nn.Linear)
     assert isinstance(norm, nn.BatchNorm1d)
@@ -76,9 +80,9 @@ def _hidden_norm(head: ProjectionHead, images: Sequence[Tensor], masks_PBC: Tens
         n_pixels = sum(len(y) for y in images)
         sum_BC = torch.stack([y.float().sum(0) for y in images]).double()
         square_BCC = torch.stack([y.float().T @ y.float() for y in images]).double()
-        masked = first.weight.double() * masks_PBC.double().unsqueeze(2)  # [P, B, H, C]
-        mean = torch.einsum("pbhc,bc->ph", masked, sum_BC) / n_pixels
-        square = (torch.einsum("pbhc,bcd->pbhd", masked, square_BCC) * masked).sum((1, 3)) / n_pixels
+        masked = first.weight.double() * masks_PBC.double().unsqueeze(2)  # [P, B, F, C]
+        mean = torch.einsum("pbfc,bc->pf", masked, sum_BC) / n_pixels
+        square = (torch.einsum("pbfc,bcd->pbfd", masked, square_BCC) * masked).sum((1, 3)) / n_pixels
         variance = (square - mean.square()).clamp_min(0)
     else:
         mean, variance = norm.running_mean.double().unsqueeze(0), norm.running_var.double().unsqueeze(0)

@@ -1,8 +1,12 @@
-"""The encoder-decoder with class scores, and the labels it predicts."""
+"""The encoder-decoder with class scores, and the labels it predicts.
+
+Shape letters: B images, H rows, W columns, L labels, Z slices of a scan.
+"""
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int16, UInt8
 from torch import Tensor, nn
 
 from pixelglobal.config.schema import Config
@@ -19,17 +23,20 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.pixel_channels, classes, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Class scores [N, classes, S, S] of slices [N, 1, S, S]."""
-        return self.classifier(self.backbone(x))
+    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B L H W"]:
+        """The score of each label at each pixel of slices."""
+        scores: Tensor = self.classifier(self.backbone(x))
+        return scores
 
 
 @torch.no_grad()
-def predict_labels(model: nn.Module, images_hu: Tensor, scale: HuScale, config: Config, device: torch.device) -> Tensor:
-    """Label maps uint8 [N, H, W] on the CPU of stored slices int16 [N, H, W]."""
+def predict_labels(
+    model: nn.Module, images_hu: Int16[Tensor, "Z H W"], scale: HuScale, config: Config, device: torch.device
+) -> UInt8[Tensor, "Z H W"]:
+    """Label maps, on the CPU, of the stored slices of a scan."""
     model.eval()
     labels = []
-    for images in images_hu.split(config.evaluate.batch_size):
+    for images in torch.split(images_hu, config.evaluate.batch_size):
         x = normalize(images.to(device).float().unsqueeze(1), scale)
         with autocast(device, config.finetune.precision):
             scores = model(x.contiguous(memory_format=torch.channels_last))

@@ -1,6 +1,6 @@
 """The networks: a residual U-Net over any timm encoder, and the heads that project its vectors and pixels.
 
-Shape letters: N slices, S side, C channels, M pixels.
+Shape letters: B images, H rows, W columns, C channels, h map rows, w map columns, M matched pixel pairs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import timm
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pixelglobal.config.schema import Network
@@ -57,8 +58,10 @@ class Decoder(nn.Module):
             now = width
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, features: Sequence[Tensor], blocks: int | None = None) -> Tensor:
-        """Pixel features [N, widths[-1], S, S] of the encoder's maps, or the smaller map after some blocks."""
+    def forward(
+        self, features: Sequence[Float[Tensor, "B _ _ _"]], blocks: int | None = None
+    ) -> Float[Tensor, "B C h w"]:
+        """Pixel features at full size of the encoder's maps, or the smaller map after some blocks."""
         x = features[-1]
         for block, skip in list(zip(self.blocks, self.skip_index, strict=True))[:blocks]:
             x = F.interpolate(x, scale_factor=2, mode="nearest")
@@ -85,17 +88,21 @@ class ResUNet(nn.Module):
         self.vector_channels = channels[-1]
         self.pixel_channels = config.decoder_widths[-1]
 
-    def encode(self, x: Tensor) -> list[Tensor]:
+    def encode(self, x: Float[Tensor, "B 1 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """The encoder's maps, fine to coarse; the last is the z of the paper."""
-        return self.encoder(x)
+        maps: list[Tensor] = self.encoder(x)
+        return maps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Pixel features y [N, C, S, S] of slices [N, 1, S, S]; S must be a multiple of the encoder's stride."""
-        return self.decoder(self.encode(x))
+    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:
+        """Pixel features y of slices, whose sides must be multiples of the encoder's stride."""
+        y: Tensor = self.decoder(self.encode(x))
+        return y
 
 
-def pixels_of(features: Tensor, image_M: Tensor, pixel_M: Tensor) -> Tensor:
-    """The feature vectors [M, C] at flat pixel indices of maps [N, C, S, S]."""
+def pixels_of(
+    features: Float[Tensor, "B C H W"], image_M: Int64[Tensor, " M"], pixel_M: Int64[Tensor, " M"]
+) -> Float[Tensor, "M C"]:
+    """The feature vectors of the named images at flat pixel indices."""
     return features.flatten(2)[image_M, :, pixel_M]
 
 
@@ -105,6 +112,6 @@ def compile_networks(module: nn.Module) -> None:
     The heads stay as they are written, since the number of matched pixels changes from step to step.
     """
     for network in module.modules():
-        for part in ("encoder", "decoder"):
-            if isinstance(own := getattr(network, part, None), nn.Module):
-                own.compile()
+        for name in ("encoder", "decoder"):
+            if isinstance(part := getattr(network, name, None), nn.Module):
+                part.compile()

@@ -1,14 +1,20 @@
-"""Intervals of a mean from few patients, or from slices of patients."""
+"""Intervals of a mean from few patients, or from slices of patients.
+
+Shapes of arrays are in words: observations are scores before averaging, units are what is taken as independent.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from scipy import stats
 
 POOL = 200  # resamples of each patient's slices that a hierarchical bootstrap draws from
 
 
-def mean_interval(differences: np.ndarray, n_resamples: int, rng: np.random.Generator) -> tuple[float, float]:
+def mean_interval(
+    differences: Float[np.ndarray, " units"], n_resamples: int, rng: np.random.Generator
+) -> tuple[float, float]:
     """95 % bootstrap interval of the mean: BCa, widened for few units; the t interval for fewer than 10.
 
     Of 1, 2, 3 by hand: 2 -+ 4.303 / sqrt(3), 4.303 being the t quantile of 2 degrees of freedom.
@@ -47,7 +53,10 @@ def widened_tail(n_units: int) -> float:
 
 
 def hierarchical_interval(
-    differences: np.ndarray, patients: np.ndarray, n_resamples: int, rng: np.random.Generator
+    differences: Float[np.ndarray, " observations"],
+    patients: Shaped[np.ndarray, " observations"],
+    n_resamples: int,
+    rng: np.random.Generator,
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over slices: patients are drawn, then slices within each drawn patient.
 
@@ -64,8 +73,9 @@ def hierarchical_interval(
         return (mean, mean) if n > 1 or len(differences) == 1 else (-float("inf"), float("inf"))
     pool = np.empty((n, POOL))
     for i in range(n):
-        own = differences[index == i]
-        pool[i] = own[rng.integers(0, len(own), (POOL, len(own)))].sum(1)
+        of_patient = differences[index == i]
+        n_slices = len(of_patient)
+        pool[i] = of_patient[rng.integers(0, n_slices, (POOL, n_slices))].sum(1)
     drawn = rng.integers(0, n, (n_resamples, n))
     totals = pool[drawn, rng.integers(0, POOL, (n_resamples, n))].sum(1)
     means = totals / np.bincount(index)[drawn].sum(1)

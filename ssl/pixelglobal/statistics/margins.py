@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from pixelglobal.statistics.paired import ROUNDING_DECIMALS, means_by, require_pairs
@@ -30,13 +30,13 @@ class Equivalence:
 
 
 def compare_with_margin(
-    scores_a: Sequence[float] | np.ndarray,
-    scores_b: Sequence[float] | np.ndarray,
-    patients: Sequence[str] | np.ndarray,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    patients: ArrayLike,
     *,
     margin: float,
 ) -> Equivalence:
-    """Is a not worse than b by `margin` or more?  Two one-sided paired t-tests over patients.
+    """Is a not worse than b by `margin` or more? Two one-sided paired t-tests over patients.
 
     A large p of an ordinary test never shows that two methods are equal; this does. Raises ValueError as
     `compare_paired`, and for a margin that is not positive.
@@ -45,11 +45,11 @@ def compare_with_margin(
     >>> e.p_not_worse < 0.01, e.p_equivalent < 0.01
     (True, True)
     """
-    a, b, owners = np.asarray(scores_a, float), np.asarray(scores_b, float), np.asarray(patients)
-    require_pairs(a, b, owners)
+    a, b, patient_of = np.asarray(scores_a, float), np.asarray(scores_b, float), np.asarray(patients)
+    require_pairs(a, b, patient_of)
     if not margin > 0:
         raise ValueError(f"margin={margin}: name the largest loss that would not matter, a number above 0")
-    differences = np.round(means_by(a - b, owners), ROUNDING_DECIMALS)
+    differences = np.round(means_by(a - b, patient_of), ROUNDING_DECIMALS)
     n, mean = len(differences), float(differences.mean())
     if n < 2:
         raise ValueError(f"{n} patient: a comparison needs at least 2 units")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 
 def required_patients(
-    differences: Sequence[float] | np.ndarray,
+    differences: ArrayLike,
     *,
     gain: float,
     power: float = 0.8,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from pixelglobal.statistics.paired import ROUNDING_DECIMALS
@@ -21,7 +21,7 @@ class Ranking:
     n_blocks: int
 
 
-def rank_methods(scores: Sequence[Sequence[float]] | np.ndarray) -> Ranking:
+def rank_methods(scores: ArrayLike) -> Ranking:
     """Friedman's test and Nemenyi's critical difference, as in Demsar (JMLR 7, 2006); higher scores are better.
 
     scores: [blocks, methods]; a block is what all methods were tried on, such as one structure of one cohort. Raises

@@ -1,12 +1,14 @@
-"""One draw of the augmentation, and slices and labels rendered through it."""
+"""One draw of the augmentation, and slices and labels rendered through it.
 
-from __future__ import annotations
+Shape letters: B images, H rows, W columns, S side of a square view, L labels.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float32, Float64, Int16, Int64, Integer
 from torch import Tensor
 
 from pixelglobal.config.schema import Views
@@ -17,71 +19,85 @@ from pixelglobal.views.intensity import HuScale, normalize
 
 @dataclass(frozen=True)
 class ViewDraw:
-    """The random part of D views: where each is cut from, and how its intensities change."""
+    """The random part of views: where each is cut from, and how its intensities change."""
 
-    maps: Tensor  # float64 [D, 2, 3], see geometry.view_map
-    flip_horizontal: Tensor  # bool [D]
-    contrast: Tensor  # float32 [D], 1 leaves the contrast alone
-    gamma: Tensor  # float32 [D], 1 leaves intensities alone
+    maps: Float64[Tensor, "B 2 3"]  # see geometry.view_map
+    flip_horizontal: Bool[Tensor, " B"]
+    contrast: Float32[Tensor, " B"]  # 1 leaves the contrast alone
+    gamma: Float32[Tensor, " B"]  # 1 leaves intensities alone
 
-    def to(self, device: torch.device) -> ViewDraw:
+    def to(self, device: torch.device) -> "ViewDraw":
         """The same draw on a device."""
-        return ViewDraw(*(send(t, device) for t in vars(self).values()))
+        return ViewDraw(
+            maps=send(self.maps, device),
+            flip_horizontal=send(self.flip_horizontal, device),
+            contrast=send(self.contrast, device),
+            gamma=send(self.gamma, device),
+        )
 
-    def twice(self) -> ViewDraw:
-        """The draws for a batch of pairs: slice i and slice i + D get the same one."""
-        return ViewDraw(*(torch.cat([t, t]) for t in vars(self).values()))
+    def twice(self) -> "ViewDraw":
+        """The draws for a batch of pairs: of B draws, slice i and slice i + B get the same one."""
+        return ViewDraw(
+            maps=self.maps.repeat(2, 1, 1),
+            flip_horizontal=self.flip_horizontal.repeat(2),
+            contrast=self.contrast.repeat(2),
+            gamma=self.gamma.repeat(2),
+        )
 
 
 def draw_views(n: int, views: Views, image_size: int, generator: torch.Generator) -> ViewDraw:
     """n draws of the pre-training augmentation for square slices of `image_size` pixels."""
-
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
-
-    scale = uniform(views.crop_scale_min, views.crop_scale_max)
+    scale = _uniform(n, views.crop_scale_min, views.crop_scale_max, generator)
     margin = (views.crop_size * scale / 2).clamp(max=image_size / 2)
     span = image_size - 2 * margin
-    center = torch.stack([margin + span * uniform(0, 1), margin + span * uniform(0, 1)], -1)
-    return _finish_draw(n, views, views.crop_size, center, scale, uniform, generator)
+    center = torch.stack([margin + span * _uniform(n, 0, 1, generator) for _ in range(2)], -1)
+    return _finish_draw(center, scale, views.crop_size, views, generator)
 
 
 def draw_whole_slices(
     n: int, views: Views, image_size: int, zoom: tuple[float, float], generator: torch.Generator
 ) -> ViewDraw:
-    """n draws for fine-tuning: the whole slice at its own size, with the same rotation, flips, contrast and gamma."""
+    """n draws for fine-tuning: the whole slice at its own size, with the same rotation, flips, contrast and gamma.
 
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
-
+    zoom: the least and the greatest factor by which what the slice shows is magnified.
+    """
     center = torch.full((n, 2), image_size / 2, dtype=torch.float64)
-    return _finish_draw(n, views, image_size, center, 1 / uniform(*zoom), uniform, generator)
+    return _finish_draw(center, 1 / _uniform(n, *zoom, generator), image_size, views, generator)
+
+
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Float64[Tensor, " {n}"]:
+    return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
 
 
 def _finish_draw(
-    n: int,
-    views: Views,
+    center: Float64[Tensor, "B 2"],
+    scale: Float64[Tensor, " B"],
     side: int,
-    center: Tensor,
-    scale: Tensor,
-    uniform: Callable[[float, float], Tensor],
+    views: Views,
     generator: torch.Generator,
 ) -> ViewDraw:
+    """Draw rotation, flips, contrast and gamma of views whose centre and scale are known."""
+    n = len(center)
+
     def happens(probability: float) -> Tensor:
         return torch.rand(n, generator=generator) < probability
 
-    degrees = uniform(-views.rotation_degrees_max, views.rotation_degrees_max)
+    degrees = _uniform(n, -views.rotation_degrees_max, views.rotation_degrees_max, generator)
     rotation = torch.where(happens(views.rotation_probability), degrees * (math.pi / 180), 0.0)
     flip_horizontal = happens(views.flip_horizontal_probability)
     flip_vertical = happens(views.flip_vertical_probability)
     maps = view_map(center, scale, rotation, flip_horizontal, flip_vertical, side)
-    contrast = torch.where(happens(views.contrast_probability), uniform(views.contrast_min, views.contrast_max), 1.0)
-    gamma = torch.where(happens(views.gamma_probability), uniform(views.gamma_min, views.gamma_max), 1.0)
+    change = happens(views.contrast_probability)
+    contrast = torch.where(change, _uniform(n, views.contrast_min, views.contrast_max, generator), 1.0)
+    change = happens(views.gamma_probability)
+    gamma = torch.where(change, _uniform(n, views.gamma_min, views.gamma_max, generator), 1.0)
     return ViewDraw(maps, flip_horizontal, contrast.float(), gamma.float())
 
 
-def render(images_hu: Tensor, draw: ViewDraw, side: int, scale: HuScale) -> Tensor:
-    """Network inputs [N, 1, side, side] float32 from slices [N, H, W] in HU: cut, change intensities, z-score.
+def render(
+    images_hu: Int16[Tensor, "B H W"], draw: ViewDraw, side: int, scale: HuScale
+) -> Float32[Tensor, "B 1 {side} {side}"]:
+    """Network inputs from slices in HU: views are cut, their intensities changed and z-scored.
 
     Contrast acts around the view's own mean and gamma on intensities scaled to [0, 1] over the clip range, as in
     PGL; outside the slice there is air. Everything runs on the device of the images.
@@ -94,17 +110,21 @@ def render(images_hu: Tensor, draw: ViewDraw, side: int, scale: HuScale) -> Tens
     return normalize(scale.hu_min + view * (scale.hu_max - scale.hu_min), scale)
 
 
-def render_labels(labels: Tensor, draw: ViewDraw, side: int, swap: Tensor) -> Tensor:
-    """Labels [N, side, side] int64 cut like the views; a left-right mirrored slice has its paired structures renamed.
+def render_labels(
+    labels: Integer[Tensor, "B H W"], draw: ViewDraw, side: int, swap: Int64[Tensor, " L"]
+) -> Int64[Tensor, "B {side} {side}"]:
+    """Labels cut like the views; a left-right mirrored slice has its paired structures renamed.
 
-    labels [N, H, W]; swap [C] int64: the label that each label becomes in a mirror (itself without a pair).
+    swap: the label that each label becomes in a mirror (itself without a pair), see `mirror_labels`.
     """
     cut = read_view(labels.unsqueeze(1).float(), draw.maps, side, mode="nearest").squeeze(1).long()
     return torch.where(draw.flip_horizontal[:, None, None], swap[cut], cut)
 
 
-def mirror_labels(structures: Sequence[str], left_right_pairs: Sequence[Sequence[str]]) -> Tensor:
+def mirror_labels(structures: Sequence[str], left_right_pairs: Sequence[Sequence[str]]) -> Int64[Tensor, " L"]:
     """The `swap` table of `render_labels`: index = label, value = its label in a left-right mirror.
+
+    Raises ValueError for a pair that names a structure the cohort does not have.
 
     >>> mirror_labels(["Bladder", "LeftFemur", "RightFemur"], [["LeftFemur", "RightFemur"]]).tolist()
     [0, 1, 3, 2]

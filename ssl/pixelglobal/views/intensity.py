@@ -1,9 +1,13 @@
-"""From HU to network inputs: the clip range and the z-score."""
+"""From HU to network inputs: the clip range and the z-score.
+
+Shape letters: B images, H rows, W columns.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -18,8 +22,8 @@ class HuScale:
     scope: str = "dataset"  # "slice": every slice its own mean and std
 
 
-def normalize(hu: Tensor, scale: HuScale) -> Tensor:
-    """The z-score [N, 1, H, W] of intensities in HU, over the data set or over each slice."""
+def normalize(hu: Float[Tensor, "B 1 H W"], scale: HuScale) -> Float[Tensor, "B 1 H W"]:
+    """The z-score of intensities in HU, over the data set or over each slice."""
     if scale.scope == "slice":
         std = hu.std((1, 2, 3), keepdim=True).clamp_min(1.0)  # an empty slice has no spread; 1 HU keeps it finite
         return (hu - hu.mean((1, 2, 3), keepdim=True)) / std

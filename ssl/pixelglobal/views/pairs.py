@@ -1,18 +1,17 @@
 """Two augmented views of each slice, and which of their pixels are twins.
 
-A batch of our method is made of pairs of slices of different patients: slice i and slice i + N/2 share one draw of
+A batch of our method is made of pairs of slices of different patients: slice i and slice i + B/2 share one draw of
 both views, so each is the other's x~ ("we randomly sample another training image and apply the same data
-augmentations"). All chance comes from an explicit CPU generator; pixels are moved on the device of the images.
+augmentations"). All random numbers come from an explicit CPU generator; pixels are moved on the device of the images.
 
-Shape letters: N slices of a batch, D draws, S side of a view, M matched pixel pairs of the whole batch.
+Shape letters: B images, H rows, W columns, S side of a square view, M matched pixel pairs.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float, Float64, Int16, Int64
 from torch import Tensor
 
 from pixelglobal.config.schema import Views
@@ -24,21 +23,21 @@ from pixelglobal.views.intensity import HuScale
 
 @dataclass(frozen=True)
 class ViewPair:
-    """Everything a method needs of a batch: both views [N, 1, S, S] and the M twins between them."""
+    """Everything a method needs of a batch: both views and the matched pixel pairs ("twins") between them."""
 
-    view_1: Tensor
-    view_2: Tensor
-    image_M: Tensor  # int64: which image a twin pair belongs to; the pairs of i and i + N/2 come in the same order
-    pixel_1_M: Tensor  # int64: its flat pixel index in view 1
-    pixel_2_M: Tensor  # int64: its twin's flat pixel index in view 2
-    matched_N: tuple[int, ...]  # how many twins each image has
-    has_partner: Tensor  # bool [N]: the slice at the other half is of another patient
-    maps_1: Tensor  # float64 [N, 2, 3]: where view 1 lies in the slice, see geometry.view_map
-    maps_2: Tensor  # float64 [N, 2, 3]
+    view_1: Float[Tensor, "B 1 S S"]
+    view_2: Float[Tensor, "B 1 S S"]
+    image_M: Int64[Tensor, " M"]  # the image of a pair of twins; the pairs of i and i + B/2 come in the same order
+    pixel_1_M: Int64[Tensor, " M"]  # the twin's flat pixel index in view 1
+    pixel_2_M: Int64[Tensor, " M"]  # the twin's flat pixel index in view 2
+    matched_B: tuple[int, ...]  # how many pairs of twins each image has
+    has_partner: Bool[Tensor, " B"]  # whether the slice in the same place of the other half is of another patient
+    maps_1: Float64[Tensor, "B 2 3"]  # where view 1 lies in the slice, see geometry.view_map
+    maps_2: Float64[Tensor, "B 2 3"]
     source_size: tuple[int, int]  # rows and columns of the slice
-    volume_N: Tensor | None = None  # int64: slices of one scan have one number
-    depth_N: Tensor | None = None  # float32 in (0, 1): how far along z in its scan a slice lies
-    stage: int = 0  # of the method's stages
+    volume_B: Int64[Tensor, " B"] | None = None  # slices of one scan have one number
+    depth_B: Float[Tensor, " B"] | None = None  # how far along z in its scan a slice lies, in (0, 1)
+    stage: int = 0  # which of the method's stages the batch belongs to
 
     @property
     def side(self) -> int:
@@ -57,11 +56,13 @@ class ViewPlan:
     same_geometry: bool = False  # view 2 is cut where view 1 is, and differs in intensities alone
 
 
-def pair_partners(patients: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """An order of the batch in which slice i and slice i + N/2 are of different patients wherever that is possible.
+def pair_partners(
+    patients: Sequence[str], generator: torch.Generator
+) -> tuple[Int64[Tensor, " B"], Bool[Tensor, " B"]]:
+    """An order of the batch in which slice i and slice i + B/2 are of different patients wherever that is possible.
 
-    Who meets whom is drawn, so that the names of patients, which may tell their hospital, have no say in it. Returns
-    (order int64 [N], has_partner bool [N]); a slice of an odd batch is left out.
+    Partners are drawn, so that they do not depend on the names of patients, which may tell their hospital. Returns
+    (order, has_partner); a slice of an odd batch is left out.
 
     >>> order, has_partner = pair_partners(["a", "b", "a", "b"], torch.Generator().manual_seed(0))
     >>> order.tolist(), has_partner.tolist()
@@ -75,8 +76,10 @@ def pair_partners(patients: Sequence[str], generator: torch.Generator) -> tuple[
     return torch.tensor(order), torch.tensor(different * 2, dtype=torch.bool)
 
 
-def matched_pixels(table: Tensor, pixels_per_draw: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The twins of a dictionary [D, S*S] as three lists: draw, pixel of view 1, pixel of view 2.
+def matched_pixels(
+    table: Int64[Tensor, "B pixels"], pixels_per_draw: int, generator: torch.Generator
+) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " M"], Int64[Tensor, " M"]]:
+    """The twins of a dictionary (see `twin_table`) as three lists: draw, pixel of view 1, pixel of view 2.
 
     pixels_per_draw: keep that many of each draw's twins, drawn without replacement; 0 keeps all.
     """
@@ -91,46 +94,41 @@ def matched_pixels(table: Tensor, pixels_per_draw: int, generator: torch.Generat
 
 
 def make_view_pair(
-    images_hu: Tensor,
-    has_partner: Tensor,
-    views: Views,
+    images_hu: Int16[Tensor, "B H W"],
+    has_partner: Bool[Tensor, " B"],
+    plan: ViewPlan,
     scale: HuScale,
-    *,
-    match: bool,
-    pixels_per_image: int,
     generator: torch.Generator,
-    partners: bool = True,
-    same_geometry: bool = False,
 ) -> ViewPair:
-    """Draw and render both views of a batch [N, H, W] and look up their twins; see `ViewPlan` for the switches.
+    """Draw and render both views of a batch and look up their twins, as the plan says.
 
-    match=False (no loss on pixels) leaves the lists of twins empty. The dictionary is made on the CPU, where the draws
-    are: its length is then known without waiting for the device of the images.
+    Without `plan.match` (no loss on pixels) the lists of twins are empty. The dictionary is made on the CPU, where the
+    draws are: its length is then known without waiting for the device of the images.
     """
     n, height, width = images_hu.shape
-    device, side = images_hu.device, views.crop_size
-    draws = n // 2 if partners else n
-    draw_1, draw_2 = (draw_views(draws, views, width, generator) for _ in range(2))
-    if same_geometry:
+    device, side = images_hu.device, plan.views.crop_size
+    draws = n // 2 if plan.partners else n
+    draw_1, draw_2 = (draw_views(draws, plan.views, width, generator) for _ in range(2))
+    if plan.same_geometry:
         draw_2 = replace(draw_2, maps=draw_1.maps, flip_horizontal=draw_1.flip_horizontal)
     image_M = pixel_1 = pixel_2 = torch.zeros(0, dtype=torch.long)
-    if match:
+    if plan.match:
         table = twin_table(draw_1.maps, draw_2.maps, side, height, width)
-        image_M, pixel_1, pixel_2 = matched_pixels(table, pixels_per_image, generator)
-    if partners:
+        image_M, pixel_1, pixel_2 = matched_pixels(table, plan.pixels_per_image, generator)
+    if plan.partners:
         draw_1, draw_2 = draw_1.twice(), draw_2.twice()
         image_M, pixel_1, pixel_2 = torch.cat([image_M, image_M + draws]), pixel_1.repeat(2), pixel_2.repeat(2)
-    matched_N = tuple(torch.bincount(image_M, minlength=n).tolist())
+    matched_B = tuple(torch.bincount(image_M, minlength=n).tolist())
     draw_1, draw_2 = draw_1.to(device), draw_2.to(device)
     return ViewPair(
-        render(images_hu, draw_1, side, scale),
-        render(images_hu, draw_2, side, scale),
-        send(image_M, device),
-        send(pixel_1, device),
-        send(pixel_2, device),
-        matched_N,
-        send(has_partner, device),
-        draw_1.maps,
-        draw_2.maps,
-        (height, width),
+        view_1=render(images_hu, draw_1, side, scale),
+        view_2=render(images_hu, draw_2, side, scale),
+        image_M=send(image_M, device),
+        pixel_1_M=send(pixel_1, device),
+        pixel_2_M=send(pixel_2, device),
+        matched_B=matched_B,
+        has_partner=send(has_partner, device),
+        maps_1=draw_1.maps,
+        maps_2=draw_2.maps,
+        source_size=(height, width),
     )
