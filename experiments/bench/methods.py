@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.bench.step import Size, Step, peak_memory_mib, training_step
 from experiments.bench.timing import Findings, interleaved
 from pixelglobal import config as settings
+from pixelglobal.config.registry import METHODS, method_class
 from pixelglobal.devices import default_device, place
-from pixelglobal.methods import METHODS, method_class
 from pixelglobal.methods.base import Method
 from pixelglobal.views.intensity import HuScale
 from pixelglobal.views.pairs import make_view_pair
@@ -50,9 +50,9 @@ def bench_methods(size: Size, rounds: int = 7, threads: int | None = None) -> Fi
 
 
 def _method(name: str, size: Size, device: torch.device) -> Method:
-    pretrain = {"method": name, "mc_passes": size.mc_passes, "batch_size": size.batch_size, "precision": size.precision}
+    pretrain = {"method": name, "batch_size": size.batch_size, "precision": size.precision}
     wanted: dict[str, Any] = {"network": {"encoder": size.encoder}, "views": {"crop_size": size.crop_size}}
-    config = settings.resolve("paper", {**wanted, "pretrain": pretrain})
+    config = settings.resolve("paper", {**wanted, "pretrain": pretrain, "pixel_global": {"mc_passes": size.mc_passes}})
     torch.manual_seed(0)
     method = place(method_class(name)(config), device)
     assert isinstance(method, Method)
@@ -61,14 +61,14 @@ def _method(name: str, size: Size, device: torch.device) -> Method:
 
 def _views(method: Method, stage: int, size: Size, device: torch.device) -> Any:
     """Views of random slices of two scans, as the method plans them."""
-    chance, n = torch.Generator().manual_seed(0), size.batch_size
+    generator, n = torch.Generator().manual_seed(0), size.batch_size
     side = round(size.crop_size * 384 / 224 / 32) * 32  # as large beside the crop as in the paper
-    images = torch.randint(-1000, 300, (n, side, side), dtype=torch.int16, generator=chance).to(device)
+    images = torch.randint(-1000, 300, (n, side, side), dtype=torch.int16, generator=generator).to(device)
     partners = torch.ones(n, dtype=torch.bool)
     scale = HuScale(-1024.0, 325.0, -400.0, 400.0)
-    pair = make_view_pair(images, partners, scale=scale, generator=chance, **vars(method.view_plan(stage)))
+    pair = make_view_pair(images, partners, method.view_plan(stage), scale, generator)
     place_in_scan = torch.arange(n, device=device)
-    return replace(pair, volume_N=place_in_scan % 2, depth_N=(place_in_scan + 0.5) / n, stage=stage)
+    return replace(pair, volume_B=place_in_scan % 2, depth_B=(place_in_scan + 0.5) / n, stage=stage)
 
 
 def _transferred(method: Method) -> float:

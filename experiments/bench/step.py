@@ -6,7 +6,7 @@ import functools
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.bench.timing import Findings, interleaved
 from pixelglobal import config as settings
 from pixelglobal.devices import autocast, default_device, place
+from pixelglobal.losses.consistency import targets
 from pixelglobal.methods import pixel_global
 from pixelglobal.methods.base import Method
+from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers
+from pixelglobal.networks.branch import Branch, DropoutPasses, MatchedPixels
 from pixelglobal.networks.uncertainty import monte_carlo_uncertainty
 from pixelglobal.training.optim import pretraining_optimizer
 from pixelglobal.views.intensity import HuScale
@@ -70,18 +73,21 @@ def make_step(name: str, size: Size, device: torch.device) -> Step | None:
     """A function that trains one step; None for a peer that is not installed."""
     if name == "lightly_dino":
         return _lightly_step(size, device)
-    pretrain: dict[str, Any] = {"mc_passes": size.mc_passes, "batch_size": size.batch_size, "precision": size.precision}
-    if name == "naive":
-        pretrain["partner"] = "independent"
+    partner = "independent" if name == "naive" else "paired"
     config = settings.resolve(
         "paper",
-        {"network": {"encoder": size.encoder}, "views": {"crop_size": size.crop_size}, "pretrain": pretrain},
+        {
+            "network": {"encoder": size.encoder},
+            "views": {"crop_size": size.crop_size},
+            "pretrain": {"batch_size": size.batch_size, "precision": size.precision},
+            "pixel_global": {"mc_passes": size.mc_passes, "partner": partner},
+        },
     )
     config = settings.variant(config, "full" if name == "naive" else name)
     torch.manual_seed(0)
     method = place(pixel_global.PixelGlobal(config), device)
     assert isinstance(method, pixel_global.PixelGlobal)
-    pair = _pair(config, size, device)
+    pair = _pair(method, size, device)
     step = training_step(method, pair, device)
 
     def naive_step() -> Tensor:
@@ -111,35 +117,31 @@ def training_step(method: Method, pair: ViewPair, device: torch.device) -> Step:
     return step
 
 
-def _pair(config: settings.Config, size: Size, device: torch.device) -> ViewPair:
+def _pair(method: pixel_global.PixelGlobal, size: Size, device: torch.device) -> ViewPair:
     """Views of random slices; an independent partner is a second slice under the same draw."""
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     side = round(size.crop_size * 384 / 224 / 32) * 32  # as large beside the crop as in the paper
-    n = size.batch_size * (2 if config.pretrain.partner == "independent" else 1)
-    images = torch.randint(-1000, 300, (n, side, side), dtype=torch.int16, generator=chance).to(device)
-    return make_view_pair(
-        images,
-        torch.ones(n, dtype=torch.bool),
-        config.views,
-        HuScale(-1024.0, 325.0, -400.0, 400.0, "dataset"),
-        match=config.pretrain.pixel_matching,
-        pixels_per_image=0,
-        generator=chance,
-    )
+    n = size.batch_size * (2 if method.settings.partner == "independent" else 1)
+    images = torch.randint(-1000, 300, (n, side, side), dtype=torch.int16, generator=generator).to(device)
+    plan = method.view_plan(0)
+    plan = replace(plan, pixels_per_image=0, partners=True)
+    scale = HuScale(-1024.0, 325.0, -400.0, 400.0, "dataset")
+    return make_view_pair(images, torch.ones(n, dtype=torch.bool), plan, scale, generator)
 
 
 def _whole_passes(pair: ViewPair) -> Any:
     """The uncertainty from passes of the whole teacher, as it would be written down first."""
 
-    def uncertainty(teacher: Any, center: Tensor, _features: Any, _y_M: Tensor, image_M: Tensor, pixel_M: Tensor,
-                    _matched_N: Any, network: Any, config: Any, generator: torch.Generator) -> Tensor:  # fmt: skip
+    def uncertainty(
+        teacher: Branch, center: Tensor, pixels: MatchedPixels, how: DropoutPasses, generator: torch.Generator
+    ) -> Tensor:
         def one_pass() -> Tensor:
-            masks = teacher.dropout_masks(len(pair.view_2), network, pair.view_2, generator)
-            logits = teacher(pair.view_2, image_M, pixel_M, masks)[1]
-            return pixel_global.targets(logits, center, config.teacher_temperature)
+            masks = teacher.dropout_masks(len(pair.view_2), how.dropout, pair.view_2, generator)
+            logits = teacher(pair.view_2, pixels.image_M, pixels.pixel_M, masks)[1]
+            return targets(logits, center, how.temperature)
 
-        with torch.no_grad(), pixel_global.frozen_batch_norm_buffers(teacher):
-            return monte_carlo_uncertainty(one_pass, config.mc_passes, config.uncertainty)
+        with torch.no_grad(), frozen_batch_norm_buffers(teacher):
+            return monte_carlo_uncertainty(one_pass, how.passes, how.measure)
 
     return uncertainty
 

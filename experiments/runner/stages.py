@@ -24,24 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelglobal.config.schema import PRETRAIN_WITHOUT_EFFECT, Config
+from pixelglobal.config.registry import METHODS, method_class
+from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.environment import environment
-from pixelglobal.methods import method_class
 from pixelglobal.training.pretrain import pretraining_cases
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
-SCHEMA = {"pretrain": 3, "finetune": 2, "evaluate": 3}
-
-
-# Settings that only change speed or what is logged, or that are in the address by what they choose (`cases`).
-WITHOUT_EFFECT = {
-    "pretrain": {"cases", *PRETRAIN_WITHOUT_EFFECT},
-    "finetune": {"patients"},
-    "evaluate": {"batch_size"},
-}
-
-
+SCHEMA = {"pretrain": 4, "finetune": 3, "evaluate": 4}
 STALE_AFTER_SECONDS = 120.0
 
 
@@ -111,37 +101,55 @@ def _stage(out: Path, kind: str, facts: dict[str, Any]) -> Stage:
     return Stage(kind, out / "stages" / f"{kind}-{address}", facts)
 
 
-def _settings(config: Config, section: str) -> dict[str, Any]:
-    values = config.model_dump(mode="json")[section]
-    return {key: value for key, value in values.items() if key not in WITHOUT_EFFECT.get(section, ())}
+def scans_of(store: Store, cases: Sequence[str]) -> str:
+    """A hash of the slices of some cases as pre-training sees them: voxels, the way they were prepared, and which scans
+    are of one patient. Labels, structures and names have no part in it, so that cohorts may share a pre-training."""
+    rows = store.cases[store.cases["case"].isin(list(cases))].sort_values("case")
+    patients = {patient: number for number, patient in enumerate(dict.fromkeys(rows["patient"]))}
+    scans = [[sha256, patients[patient]] for sha256, patient in zip(rows["sha256"], rows["patient"], strict=True)]
+    return _hash([_grid_of(store), scans])
 
 
 def content_of(store: Store, cases: Sequence[str]) -> str:
     """A hash of what some cases hold: voxels, labels, grid and the way they were prepared."""
     rows = store.cases[store.cases["case"].isin(list(cases))].sort_values("case").to_csv(index=False)
-    facts = [store.structures, store.left_right_pairs, store.absent_structures, store.image_size, store.hu_min,
-             store.hu_max, store.in_plane_spacing_mm]  # fmt: skip
-    return hashlib.blake2b((json.dumps(facts) + rows).encode(), digest_size=16).hexdigest()
+    facts = [store.structures, store.left_right_pairs, store.absent_structures, _grid_of(store)]
+    return _hash([facts, rows])
+
+
+def _grid_of(store: Store) -> list[float | None]:
+    return [store.image_size, store.hu_min, store.hu_max, store.in_plane_spacing_mm]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
 def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
-    """The pre-training that a config describes, on the store's pre-training split."""
+    """The pre-training that a config describes, on the store's pre-training split.
+
+    Its address holds what its method reads and nothing else: the slices, but not the downstream task; the method's own
+    section, but no other method's.
+    """
+    method = method_class(config.pretrain.method)
     facts = {
         "seed": config.seed,
-        "data": content_of(store, pretraining_cases(config, store)),
+        "data": scans_of(store, pretraining_cases(config, store)),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
         # How the slices come: from Ray they are mixed in a buffer.
         "buffer_slices": config.cluster.shuffle_buffer_slices if config.cluster.pretrain_workers else None,
         "code": _source_of(config.pretrain.method),
-        # Another method's section has no effect and no place here.
-        **{name: _settings(config, name) for name in ("views", "network", "pretrain", *config.method_sections)},
+        "views": config.views.effective(),
+        "network": config.network.effective(),
+        "pretrain": config.pretrain.effective(),
+        method.name: config.methods[method.name].effective(),
     }
     return _stage(out, "pretrain", facts)
 
 
 def _source_of(method: str) -> str | None:
     """A hash of the file of a method that is given as module:Class; the library's own have SCHEMA."""
-    if ":" not in method:
+    if method in METHODS:
         return None
     return hashlib.blake2b(Path(inspect.getfile(method_class(method))).read_bytes(), digest_size=8).hexdigest()
 
@@ -159,7 +167,9 @@ def finetune_stage(
         # Random initialisation is normalised by the training split and by the same scope.
         "normalization": config.pretrain.normalization,
         "normalized_by": content_of(store, store.splits.train),
-        **{section: _settings(config, section) for section in ("views", "network", "finetune")},
+        "views": config.views.effective(),
+        "network": config.network.effective(),
+        "finetune": config.finetune.effective(),
     }
     return _stage(out, "finetune", facts)
 
@@ -170,7 +180,7 @@ def evaluate_stage(out: Path, config: Config, store: Store, finetuned: Stage, ca
         "finetuned": finetuned.name,
         "cases": content_of(store, cases),
         "precision": config.finetune.precision,
-        **{section: _settings(config, section) for section in ("evaluate",)},
+        "evaluate": config.evaluate.effective(),
     }
     return _stage(out, "evaluate", facts)
 

@@ -1,20 +1,18 @@
-"""Names of methods to cells: what a study's grid is made of."""
+"""What the runs of a study are made of: the config of a method, names of cohorts, numbers of labelled patients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from experiments.runner.runs import Cell
-from pixelglobal.config.method_sections import METHOD_SECTIONS
-from pixelglobal.config.overrides import from_dict, variant
-from pixelglobal.config.presets import VARIANTS
+from pixelglobal.config.overrides import from_dict, variant, with_settings
+from pixelglobal.config.registry import METHODS, variants
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 
-OTHERS = tuple(name for name in METHOD_SECTIONS if name != "pixel_global")  # gl, pgl and their ancestors
 
-
-KNOWN = ("random", *VARIANTS, *OTHERS)
+def known_methods() -> tuple[str, ...]:
+    """Names of methods that every study knows, besides module:Class."""
+    return ("random", *variants())
 
 
 def method_config(config: Config, method: str) -> Config:
@@ -22,38 +20,42 @@ def method_config(config: Config, method: str) -> Config:
 
     All share `pretrain.*`: the same encoder, slices, steps and optimiser. Raises ValueError for an unknown name.
     """
-    if method not in KNOWN and ":" not in method:
-        raise ValueError(f"unknown method {method!r}: choose from {', '.join(KNOWN)}, or module:Class")
+    if method != config.pretrain.method:
+        config = _of_the_library(config)
+    if method in variants():
+        return variant(config, method)
+    if method == "random":  # whose pre-training is never run
+        return with_settings(config, pretrain={"method": "pixel_global"})
+    if ":" in method:
+        return with_settings(config, pretrain={"method": method})
+    raise ValueError(f"unknown method {method!r}: choose from {', '.join(known_methods())}, or module:Class")
+
+
+def _of_the_library(config: Config) -> Config:
+    """The same settings without a method from outside, whose section no other method knows."""
+    if config.method_section in METHODS:
+        return config
     values = config.model_dump(mode="json")
-    values["pretrain"]["method"] = "pixel_global" if method in VARIANTS or method == "random" else method
-    if ":" not in method:
-        values["own"] = {}  # the settings of a module:Class
-    made = from_dict(values)
-    return variant(made, method) if method in VARIANTS else made
-
-
-def grid_of(
-    study: str,
-    config: Config,
-    *,
-    stores: Sequence[Store],
-    seeds: Sequence[int],
-    methods: Sequence[str],
-    configs: Mapping[str, Callable[[Config], Config]] | None = None,
-) -> list[Cell]:
-    """One cell for each cohort, method and seed; `configs` gives the methods that only this study knows."""
-    own = configs or {}
-    cells = []
-    for store, cohort in zip(stores, cohort_names(stores), strict=True):
-        for method in methods:
-            base = own[method](config) if method in own else method_config(config, method)
-            for seed in seeds:
-                seeded = from_dict({**base.model_dump(mode="json"), "seed": seed})
-                cells.append(Cell(study, method, seeded, method != "random", store, cohort))
-    return cells
+    del values[config.method_section]
+    values["pretrain"]["method"] = "pixel_global"
+    return from_dict(values)
 
 
 def cohort_names(stores: Sequence[Store]) -> list[str]:
     """The name of each store's cohort, with the store's folder where two would be the same."""
     names = [store.name for store in stores]
     return [n if names.count(n) == 1 else f"{n} {store.root.name}" for n, store in zip(names, stores, strict=True)]
+
+
+def labelled_patients(store: Store, fractions: Sequence[float]) -> list[int]:
+    """How many training patients the fractions stand for, at least one each, without repetition.
+
+    Raises ValueError for a fraction that is not in (0, 1].
+    """
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"--fractions {fraction:g}: a share of the training patients is above 0 and at most 1")
+    if not fractions:
+        return []
+    total = store.cases[store.cases["case"].isin(store.splits.train)]["patient"].nunique()
+    return sorted({max(1, round(fraction * total)) for fraction in fractions})

@@ -7,8 +7,8 @@ import pytest
 from pixelglobal import config as settings
 
 
-def changed(a: settings.Pretrain, b: settings.Pretrain) -> list[str]:
-    return [name for name in settings.Pretrain.model_fields if getattr(a, name) != getattr(b, name)]
+def changed(a, b):
+    return [name for name in type(a).model_fields if getattr(a, name) != getattr(b, name)]
 
 
 def test_paper_preset_holds_the_numbers_of_the_paper():
@@ -16,7 +16,8 @@ def test_paper_preset_holds_the_numbers_of_the_paper():
     assert (c.prepare.hu_min, c.prepare.hu_max, c.prepare.image_size, c.views.crop_size) == (-1024, 325, 384, 224)
     p = c.pretrain
     assert (p.optimizer, p.learning_rate, p.batch_size, p.epochs, p.warmup_epochs) == ("lars", 0.2, 8, 500, 2)
-    assert (p.ema_base, p.ema_final, p.mc_passes, p.stabilizer) == (0.996, 1.0, 20, "abs_pixel")
+    ours = c.methods["pixel_global"]
+    assert (ours.ema_base, ours.ema_final, ours.mc_passes, ours.stabilizer) == (0.996, 1.0, 20, "abs_pixel")
     f = c.finetune
     assert (f.optimizer, f.learning_rate, f.batch_size, f.epochs) == ("adam", 1e-3, 8, 100)
     assert c.network.encoder == "resnet50"
@@ -25,7 +26,7 @@ def test_paper_preset_holds_the_numbers_of_the_paper():
 @pytest.mark.parametrize("preset", list(settings.PRESETS))
 def test_each_step_of_the_ablation_changes_one_idea(preset):
     base = settings.resolve(preset)
-    rows = [settings.variant(base, name).pretrain for name in ("full", "gpc", "gp", "go")]
+    rows = [settings.variant(base, name).methods["pixel_global"] for name in ("full", "gpc", "gp", "go")]
     assert [changed(a, b) for a, b in pairwise(rows)] == [
         ["uncertainty_weighting"],
         ["stabilizer"],
@@ -52,7 +53,7 @@ def test_a_crop_that_is_no_multiple_of_32_is_refused_with_two_that_are():
     [
         ("pretrain.batch_size=3", "must be even"),
         ("pretrain.batch_size=x", r"pretrain\.batch_size='x': Input should be a valid integer"),
-        ("pretrain.pixel_matching=false", "needs pretrain.pixel_matching=true"),
+        ("pixel_global.pixel_matching=false", "needs pixel_global.pixel_matching=true"),
         ("prepare.train_fraction=0.95", "leave no patients for the test split"),
         ("views.gamma_min=3", r"views\.gamma_min=3\.0 is above views\.gamma_max=1\.5"),
         ("batch_size", r"write section\.name=value"),

@@ -36,9 +36,9 @@ def pixpro(tmp_path, monkeypatch):
     del sys.modules["pixpro"]
 
 
-def with_pixpro(config, **own):
-    values = {"level": -3, "hidden": 32, "outputs": 16, **own}
-    return settings.with_settings(config, pretrain={"method": "pixpro:PixPro"}, own=values)
+def with_pixpro(config, **changes):
+    values = {"level": -3, "hidden": 32, "outputs": 16, **changes}
+    return settings.with_settings(config, pretrain={"method": "pixpro:PixPro"}, pixpro=values)
 
 
 def test_the_page_is_short():
@@ -54,15 +54,15 @@ def test_the_page_s_method_pre_trains_and_its_encoder_fine_tunes(pixpro, tiny, s
     assert all(-4 <= loss <= 4 for loss in losses)
     assert losses[-1] < losses[0]
     facts = read_model(model)[1]
-    assert (facts["parts"], facts["own"]["hidden"]) == (["encoder"], 32)
+    assert (facts["parts"], facts["pixpro"]["hidden"]) == (["encoder"], 32)
     cases = {"train_cases": store.splits.train, "validation_cases": store.splits.validation}
     tuned = finetune(config, store, LocalRun(tmp_path / "ft"), CPU, pretrained=model, **cases)
     assert "tensors transferred" in read_model(tuned)[1]["transfer"]
 
 
 def test_its_settings_are_checked_and_enter_its_address(pixpro, tiny, store, tmp_path):
-    with pytest.raises(ValueError, match="unknown setting 'hiden' in Settings: did you mean 'hidden'"):
-        pixpro.PixPro(with_pixpro(tiny, hiden=3))
+    with pytest.raises(ValueError, match="unknown setting 'hiden' in PixProSettings: did you mean 'hidden'"):
+        with_pixpro(tiny, hiden=3)
     here, there = (pretrain_stage(tmp_path, with_pixpro(tiny, power=p), store).name for p in (1.0, 2.0))
     assert here != there
 

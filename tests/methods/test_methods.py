@@ -12,15 +12,11 @@ from safetensors.torch import load_file
 
 from experiments.bench.methods import bench_methods
 from experiments.bench.step import Size
-from experiments.runner.stages import pretrain_stage
-from experiments.studies import comparison
-from experiments.studies.grid import OTHERS
 from pixelglobal import config as settings
-from pixelglobal.config.method_sections import METHOD_SECTIONS
+from pixelglobal.config.registry import METHODS, method_class, variants
 from pixelglobal.data.store import Store
 from pixelglobal.data.stream import LocalStream
 from pixelglobal.losses.consistency import disagreement, targets
-from pixelglobal.methods import METHODS, method_class
 from pixelglobal.methods.base import Method
 from pixelglobal.networks.unet import compile_networks
 from pixelglobal.seeds import generator, seeded
@@ -58,18 +54,13 @@ def built(config, seed=0):
 
 def a_pair(method, stage=0, n=8, seed=0):
     """n slices of four volumes, of smooth noise."""
-    chance = generator(seed, "pair")
-    images = torch.randint(-1000, 300, (n, 16, 16), generator=chance, dtype=torch.int16)
+    draws = generator(seed, "pair")
+    images = torch.randint(-1000, 300, (n, 16, 16), generator=draws, dtype=torch.int16)
     images = images.repeat_interleave(3, 1).repeat_interleave(3, 2)
-    pair = make_view_pair(
-        images,
-        torch.ones(n, dtype=torch.bool),
-        scale=HuScale(-1024, 325, -300, 400),
-        generator=chance,
-        **vars(method.view_plan(stage)),
-    )
-    depth = torch.rand(n, generator=chance)
-    return replace(pair, volume_N=torch.arange(n) % 4, depth_N=depth, stage=stage)
+    partners, scale = torch.ones(n, dtype=torch.bool), HuScale(-1024, 325, -300, 400)
+    pair = make_view_pair(images, partners, method.view_plan(stage), scale, draws)
+    depth = torch.rand(n, generator=draws)
+    return replace(pair, volume_B=torch.arange(n) % 4, depth_B=depth, stage=stage)
 
 
 def trained(config, store, run):
@@ -77,11 +68,17 @@ def trained(config, store, run):
     return pretrain(config, store, stream, run, CPU)
 
 
-def test_every_name_has_a_class_and_a_section():
-    assert set(METHODS) == set(METHOD_SECTIONS)
+def test_every_name_has_a_class_a_section_and_what_studies_print():
     for name in METHODS:
-        assert issubclass(method_class(name), Method)
-        assert method_class(name).citation
+        method = method_class(name)
+        assert issubclass(method, Method)
+        assert method.name == name
+        assert method.citation
+        assert method.variants
+        assert isinstance(settings.resolve("smoke").methods[name], method.Settings)
+    labels = [variant.label for _, variant in variants().values()]
+    colors = [variant.color for _, variant in variants().values()]
+    assert len(set(labels)) == len(set(colors)) == len(labels)
 
 
 def test_an_unknown_method_is_named():
@@ -91,9 +88,9 @@ def test_an_unknown_method_is_named():
         method_class("no_such_module:Method")
     with pytest.raises(ValueError, match="is no subclass of"):
         method_class("pathlib:Path")
-    with pytest.raises(ValueError, match=r"own\.power belongs to a method of your own"):
-        settings.resolve("smoke", ["own.power=2"])
-    with pytest.raises(ValueError, match=r"'temprature' in Gl: did you mean 'temperature'"):
+    with pytest.raises(ValueError, match=r"'pixpro' in Config.*where pretrain\.method=module:Class names it"):
+        settings.resolve("smoke", ["pixpro.power=2"])
+    with pytest.raises(ValueError, match=r"'temprature' in GlSettings: did you mean 'temperature'"):
         settings.resolve("smoke", ["gl.temprature=2"])
 
 
@@ -268,22 +265,6 @@ def test_a_killed_run_goes_on_exactly_through_its_stages(tiny, store, tmp_path, 
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_a_section_enters_only_its_own_method_s_address(tiny, store, tmp_path):
-    def address(config):
-        return pretrain_stage(tmp_path, config, store).name
-
-    def with_gl(config):
-        return settings.with_settings(config, gl={"temperature": 0.2}, byol={"hidden": 16})
-
-    assert address(with_gl(tiny)) == address(tiny)
-    assert address(with_gl(of(tiny, "gl"))) != address(of(tiny, "gl"))
-    assert address(with_gl(of(tiny, "pgl"))) == address(of(tiny, "pgl"))
-    assert "gl" not in pretrain_stage(tmp_path, tiny, store).facts
-    names = list(OTHERS)
-    cells = comparison.cells(tiny, [store], seeds=[0], methods=["random", "full", *names])
-    assert len({address(c.config) for c in cells if c.pretrained}) == 1 + len(names)
-
-
 def price_of_a_false_pair(method, config, store):
     """How many times a true pair's loss a false pair (view 2 of another image) costs, in each stage."""
     batch = next(LocalStream(store, store.splits.pretrain, batch_size=16, seed=99).epoch(0))
@@ -310,7 +291,8 @@ def test_training_raises_the_price_of_a_false_pair(tiny, store, tmp_path, name, 
     config = settings.with_settings(
         of(tiny, name, section),
         views={"crop_scale_min": 0.5, "crop_scale_max": 0.8},  # crops that can differ
-        pretrain={"epochs": 1, "steps_per_epoch": 60, "batch_size": 16, "learning_rate": 2e-3, "ema_base": 0.9},
+        pretrain={"epochs": 1, "steps_per_epoch": 60, "batch_size": 16, "learning_rate": 2e-3},
+        **{method: {"ema_base": 0.9} for method in ("pgl", "byol", "dino")},
     )
     run = LocalRun(tmp_path)
     trained(config, store, run)

@@ -8,15 +8,18 @@ import torch
 
 from pixelglobal import config as settings
 from pixelglobal.losses.consistency import disagreement, targets
-from pixelglobal.methods.pixel_global import PixelGlobal, teacher_uncertainty
+from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.networks.branch import MatchedPixels, teacher_uncertainty
 from pixelglobal.networks.heads import ProjectionHead
 from pixelglobal.networks.mc_dropout import predictive_uncertainty
 from pixelglobal.networks.uncertainty import channel_mask, monte_carlo_uncertainty
 from pixelglobal.seeds import generator, seeded
 from pixelglobal.views.intensity import HuScale
-from pixelglobal.views.pairs import make_view_pair
+from pixelglobal.views.pairs import ViewPlan, make_view_pair
 
-BASE = settings.resolve("smoke", ["pretrain.pixels_per_image=64", "pretrain.pixel_outputs=8"])
+BASE = settings.resolve("smoke", ["pixel_global.pixels_per_image=64", "pixel_global.pixel_outputs=8"])
+
+SCALE = HuScale(-1024, 325, -300, 400)
 
 
 def method_of(config, seed=0):
@@ -24,25 +27,24 @@ def method_of(config, seed=0):
 
 
 def a_pair(config, n=4, seed=0, has_partner=None):
-    chance = generator(seed, "pair")
-    images = torch.randint(-1000, 300, (n, 8, 8), generator=chance, dtype=torch.int16)
+    draws = generator(seed, "pair")
+    images = torch.randint(-1000, 300, (n, 8, 8), generator=draws, dtype=torch.int16)
     images = images.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    return make_view_pair(
-        images,
-        torch.ones(n, dtype=torch.bool) if has_partner is None else has_partner,
-        config.views,
-        HuScale(-1024, 325, -300, 400),
-        match=config.pretrain.pixel_matching,
-        pixels_per_image=config.pretrain.pixels_per_image,
-        generator=chance,
-    )
+    partners = torch.ones(n, dtype=torch.bool) if has_partner is None else has_partner
+    own = section(config)
+    plan = ViewPlan(config.views, match=own.pixel_matching, pixels_per_image=own.pixels_per_image, partners=True)
+    return make_view_pair(images, partners, plan, SCALE, draws)
 
 
-def changed(**pretrain):
-    return settings.with_settings(BASE, pretrain=pretrain)
+def section(config):
+    return config.methods["pixel_global"]
 
 
-@pytest.mark.parametrize("name", list(settings.VARIANTS))
+def changed(**values):
+    return settings.with_settings(BASE, pixel_global=values)
+
+
+@pytest.mark.parametrize("name", list(PixelGlobal.variants))
 def test_every_variant_trains_and_the_total_is_eq_1(name):
     config = settings.variant(BASE, name)
     method = method_of(config)
@@ -85,21 +87,22 @@ def test_the_teacher_s_running_averages_are_refreshed_once_a_step_whatever_the_p
 def test_dropout_passes_after_the_shared_prefix_equal_whole_passes():
     """The same masks through the whole network, view to logits, give the same uncertainty."""
     for sites in (("decoder_out",), ("bottleneck",), ("bottleneck", "decoder_out")):
-        config = settings.with_settings(BASE, network={"dropout_sites": sites})
+        config = changed(dropout_sites=sites)
         method, pair = method_of(config), a_pair(config)
         teacher = method.teacher
         with torch.no_grad():
             _, _, features, y_M = copy.deepcopy(teacher)(pair.view_2, pair.image_M, pair.pixel_2_M)
-            places = (pair.image_M, pair.pixel_2_M, pair.matched_N, config.network, config.pretrain)
-            fast = teacher_uncertainty(teacher, torch.zeros(8), features, y_M, *places, generator(9))
-            chance = generator(9)
+            pixels = MatchedPixels(features, y_M, pair.image_M, pair.pixel_2_M, pair.matched_B)
+            how = section(config).passes
+            fast = teacher_uncertainty(teacher, torch.zeros(8), pixels, how, generator(9))
+            draws = generator(9)
 
-            def whole_pass(teacher=teacher, pair=pair, chance=chance, config=config):
-                masks = teacher.dropout_masks(4, config.network, pair.view_2, chance)
+            def whole_pass(teacher=teacher, pair=pair, draws=draws, how=how):
+                masks = teacher.dropout_masks(4, how.dropout, pair.view_2, draws)
                 logits = copy.deepcopy(teacher)(pair.view_2, pair.image_M, pair.pixel_2_M, masks)[1]
-                return targets(logits, torch.zeros(8), config.pretrain.teacher_temperature)
+                return targets(logits, torch.zeros(8), how.temperature)
 
-            slow = monte_carlo_uncertainty(whole_pass, config.pretrain.mc_passes)
+            slow = monte_carlo_uncertainty(whole_pass, how.passes)
         torch.testing.assert_close(fast, slow, atol=1e-5, rtol=1e-4)
         assert fast.std() > 0
 
@@ -157,10 +160,9 @@ def test_paired_and_independent_partners_have_the_same_expected_loss():
             for j in range(4):
                 if i == j:
                     continue
-                pair = make_view_pair(
-                    images[[i, j]], torch.tensor([True, True]), config.views, HuScale(-1024, 325, -300, 400),
-                    match=True, pixels_per_image=64, generator=generator(1, "views"),
-                )  # fmt: skip
+                plan = ViewPlan(config.views, match=True, pixels_per_image=64, partners=True)
+                both = torch.tensor([True, True])
+                pair = make_view_pair(images[[i, j]], both, plan, SCALE, generator(1, "views"))
                 losses.append(method.losses(pair, generator(0))["loss"].detach())
         means[partner] = torch.stack(losses)
     torch.testing.assert_close(means["paired"].mean(), means["independent"].mean())
@@ -171,10 +173,10 @@ def test_slices_without_twins_are_counted_and_enter_nothing():
     config = settings.variant(changed(collapse_guard="center"), "gp")
     pair = a_pair(config)
     seen = pair.image_M % 2 == 1  # images 0 and 2 lose theirs
-    matched_N = tuple(count * (i % 2) for i, count in enumerate(pair.matched_N))
+    matched_B = tuple(count * (i % 2) for i, count in enumerate(pair.matched_B))
     part = replace(
         pair, image_M=pair.image_M[seen], pixel_1_M=pair.pixel_1_M[seen], pixel_2_M=pair.pixel_2_M[seen],
-        matched_N=matched_N,
+        matched_B=matched_B,
     )  # fmt: skip
     method = method_of(config)
     terms = method.losses(part, generator(0))
@@ -195,7 +197,7 @@ def test_a_detached_partner_gets_no_gradient():
     x = pair.view_1.clone().requires_grad_()
     method.losses(replace(pair, view_1=x), generator(0))["loss_pixel"].backward()
     own, partner = x.grad[:2].abs().sum(), x.grad[2:].abs().sum()
-    attached = settings.with_settings(config, pretrain={"detach_partner": False})
+    attached = settings.with_settings(config, pixel_global={"detach_partner": False})
     method, y = method_of(attached), pair.view_1.clone().requires_grad_()
     method.losses(replace(pair, view_1=y), generator(0))["loss_pixel"].backward()
     # Batch statistics tie all images together a little; the direct path must be what differs.
@@ -217,7 +219,7 @@ def test_centres_move_after_use_and_only_when_asked():
 
 def test_symmetric_is_the_mean_of_both_directions():
     config = settings.variant(changed(collapse_guard="none"), "gp")
-    both = settings.with_settings(config, pretrain={"symmetric": True})
+    both = settings.with_settings(config, pixel_global={"symmetric": True})
     pair = a_pair(config)
     back = replace(pair, view_1=pair.view_2, view_2=pair.view_1, pixel_1_M=pair.pixel_2_M, pixel_2_M=pair.pixel_1_M)
     there, here = (method_of(config).losses(p, generator(0))["loss"] for p in (pair, back))

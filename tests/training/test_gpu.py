@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pixelglobal import config as settings
+from pixelglobal.config.registry import method_class
 from pixelglobal.data.stream import LocalStream
 from pixelglobal.devices import autocast
 from pixelglobal.evaluation.uncertainty_maps import uncertainty_maps
-from pixelglobal.methods import method_class
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.seeds import generator, seeded
 from pixelglobal.training.finetune import finetune
@@ -19,7 +19,7 @@ from pixelglobal.training.runs import LocalRun, read_metrics
 from pixelglobal.views.augment import draw_views
 from pixelglobal.views.geometry import twin_table
 from pixelglobal.views.intensity import HuScale
-from pixelglobal.views.pairs import make_view_pair
+from pixelglobal.views.pairs import ViewPlan, make_view_pair
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,9 +41,8 @@ def test_a_step_gives_the_same_losses_on_both_devices(tiny):
     terms = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         method = seeded(lambda: PixelGlobal(tiny), 0).to(device).train()
-        pair = make_view_pair(
-            images.to(device), partners, tiny.views, SCALE, match=True, pixels_per_image=0, generator=generator(1)
-        )
+        plan = ViewPlan(tiny.views, match=True, partners=True)
+        pair = make_view_pair(images.to(device), partners, plan, SCALE, generator(1))
         terms.append({k: v.item() for k, v in method.losses(pair, generator(2)).items()})
     for name in ("loss_global", "cross_entropy_pixel", "uncertainty"):
         assert terms[0][name] == pytest.approx(terms[1][name], rel=2e-3), name
@@ -57,11 +56,9 @@ def test_every_method_gives_the_same_losses_on_both_devices_and_trains(tiny, sto
     for device in (torch.device("cpu"), torch.device("cuda")):
         method = seeded(lambda: kind(config), 0).to(device).train()
         for stage in range(method.stages):
-            plan = vars(method.view_plan(stage))
-            pair = make_view_pair(
-                images.to(device), torch.ones(4, dtype=torch.bool), scale=SCALE, generator=generator(1), **plan
-            )
-            where = {"volume_N": torch.arange(4, device=device), "depth_N": torch.arange(4, device=device) / 4}
+            partners = torch.ones(4, dtype=torch.bool)
+            pair = make_view_pair(images.to(device), partners, method.view_plan(stage), SCALE, generator(1))
+            where = {"volume_B": torch.arange(4, device=device), "depth_B": torch.arange(4, device=device) / 4}
             terms.append(method.losses(replace(pair, stage=stage, **where), generator(2))["loss"].item())
     half = len(terms) // 2
     assert terms[:half] == pytest.approx(terms[half:], rel=5e-3)

@@ -7,10 +7,9 @@ import torch
 
 from pixelglobal import config as settings
 from pixelglobal.data.stream import LocalStream
-from pixelglobal.methods.collapse import Verdict
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.seeds import generator, seeded
-from pixelglobal.training.collapse_watch import advice, collapsed_heads
+from pixelglobal.training.collapse_watch import collapsed_heads
 from pixelglobal.training.pretrain import pretrain
 from pixelglobal.training.runs import LocalRun, read_metrics
 from tests.methods.test_pixel_global import BASE, a_pair
@@ -20,7 +19,7 @@ SINGLE = {"teacher_temperature": 0.01, "collapse_guard": "none", "learning_rate"
 WILD = {"learning_rate": 0.3, "gradient_clip": 0}
 
 
-def run(tiny, store, folder, **pretrain_settings):
+def run(tiny, store, folder, **values):
     usual = {
         "flips": True,
         "epochs": 1,
@@ -29,7 +28,9 @@ def run(tiny, store, folder, **pretrain_settings):
         "measure_every_steps": 5,
         "log_every_steps": 5,
     }
-    config = settings.with_settings(tiny, pretrain={**usual, "warmup_epochs": 0, **pretrain_settings})
+    shared = {name: value for name, value in values.items() if name in settings.Pretrain.model_fields}
+    ours = {name: value for name, value in values.items() if name not in shared}
+    config = settings.with_settings(tiny, pretrain={**usual, "warmup_epochs": 0, **shared}, pixel_global=ours)
     stream = LocalStream(store, store.splits.pretrain, batch_size=8, seed=0)
     pretrain(config, store, stream, LocalRun(folder), torch.device("cpu"))
 
@@ -50,7 +51,7 @@ def test_a_healthy_run_is_measured_and_left_alone(tiny, store, tmp_path):
 def test_a_run_that_collapses_is_stopped_with_the_reason(tiny, store, tmp_path, how, reason):
     with pytest.raises(RuntimeError, match=f"has collapsed by step .* every input gets {reason}") as stopped:
         run(tiny, store, tmp_path, **how)
-    assert "pretrain.collapse_guard=center" in str(stopped.value)
+    assert "pixel_global.collapse_guard=center" in str(stopped.value)
     assert "pretrain.on_collapse=warn" in str(stopped.value)
     assert len(read_metrics(tmp_path)) < 8
 
@@ -68,14 +69,13 @@ def test_features_that_shrink_under_a_wild_learning_rate_are_warned_of(tiny, sto
 
 
 def test_the_printed_stabiliser_is_named_where_it_is_the_likely_cause():
-    printed = settings.resolve("paper").pretrain
-    found = Verdict("collapsed", "every input gets the uniform code")
-    assert "use pretrain.stabilizer=hinge (abs_pixel is zero" in advice("pixel", found, 9, printed)
-    assert "hinge" not in advice("global", found, 9, printed)
+    printed = PixelGlobal(settings.with_settings(BASE, pixel_global={"stabilizer": "abs_pixel"}))
+    assert printed.advice("pixel")[0] == "use pixel_global.stabilizer=hinge (abs_pixel is zero for any constant output)"
+    assert not any("hinge" in way for way in printed.advice("global"))
 
 
 def test_looking_changes_nothing():
-    config = settings.with_settings(BASE, pretrain={"mc_passes": 2})
+    config = settings.with_settings(BASE, pixel_global={"mc_passes": 2})
     method = seeded(lambda: PixelGlobal(config), 0).train()
     pair, before = a_pair(config), copy.deepcopy(method.state_dict())
     found = method.measures(pair, generator(1))

@@ -11,20 +11,20 @@ import torch.multiprocessing as mp
 from pixelglobal import config as settings
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.seeds import generator, seeded
+from pixelglobal.training.workers import sum_over_workers
 from pixelglobal.views.intensity import HuScale
-from pixelglobal.views.pairs import make_view_pair
+from pixelglobal.views.pairs import ViewPlan, make_view_pair
 
-CONFIG = settings.resolve("smoke", ["pretrain.pixels_per_image=0", "pretrain.pixel_outputs=8"])
+CONFIG = settings.resolve("smoke", ["pixel_global.pixels_per_image=0", "pixel_global.pixel_outputs=8"])
 PAIRS = 4
 
 
 def whole_batch(config):
     images = torch.randint(-1000, 300, (2 * PAIRS, 8, 8), generator=generator(0, "images"), dtype=torch.int16)
     images = images.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    return make_view_pair(
-        images, torch.ones(2 * PAIRS, dtype=torch.bool), config.views, HuScale(-1024, 325, -300, 400),
-        match=config.pretrain.pixel_matching, pixels_per_image=0, generator=generator(0, "views"),
-    )  # fmt: skip
+    plan = ViewPlan(config.views, match=config.methods["pixel_global"].pixel_matching, partners=True)
+    partners, scale = torch.ones(2 * PAIRS, dtype=torch.bool), HuScale(-1024, 325, -300, 400)
+    return make_view_pair(images, partners, plan, scale, generator(0, "views"))
 
 
 def share_of(pair, rank, workers):
@@ -37,14 +37,14 @@ def share_of(pair, rank, workers):
     kept = number[pair.image_M] >= 0
     images = {name: getattr(pair, name)[mine] for name in ("view_1", "view_2", "has_partner", "maps_1", "maps_2")}
     pixels = {"pixel_1_M": pair.pixel_1_M[kept], "pixel_2_M": pair.pixel_2_M[kept]}
-    matched_N = tuple(pair.matched_N[i] for i in mine)
-    return replace(pair, image_M=number[pair.image_M[kept]], matched_N=matched_N, **images, **pixels)
+    matched_B = tuple(pair.matched_B[i] for i in mine)
+    return replace(pair, image_M=number[pair.image_M[kept]], matched_B=matched_B, **images, **pixels)
 
 
 def without_twins(pair):
     """The same views with no matched pixel."""
     none = {name: getattr(pair, name)[:0] for name in ("image_M", "pixel_1_M", "pixel_2_M")}
-    return replace(pair, matched_N=tuple(0 for _ in pair.matched_N), **none)
+    return replace(pair, matched_B=tuple(0 for _ in pair.matched_B), **none)
 
 
 def step(config, rank, workers, blind=None):
@@ -52,7 +52,7 @@ def step(config, rank, workers, blind=None):
     The worker `blind` finds no twins."""
     method = seeded(lambda: PixelGlobal(config), 0).eval()
     if workers > 1:
-        method.distribute()
+        method.distribute(sum_over_workers)
     pair = share_of(whole_batch(config), rank, workers)
     terms = method.losses(without_twins(pair) if rank == blind else pair, generator(0))
     terms["loss"].backward()

@@ -1,9 +1,8 @@
 """Every setting of the system; see `schema` for what each one means."""
 
 from pixelglobal.config.overrides import from_dict, load, parse_override, resolve, save, variant, with_settings
-from pixelglobal.config.presets import PRESETS, VARIANTS
+from pixelglobal.config.presets import PRESETS
 from pixelglobal.config.schema import (
-    PRETRAIN_WITHOUT_EFFECT,
     Cluster,
     Config,
     Evaluate,
@@ -17,8 +16,6 @@ from pixelglobal.config.schema import (
 
 __all__ = [
     "PRESETS",
-    "PRETRAIN_WITHOUT_EFFECT",
-    "VARIANTS",
     "Cluster",
     "Config",
     "Evaluate",

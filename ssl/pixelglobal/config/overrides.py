@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pixelglobal.config.presets import PRESETS, VARIANTS
+from pixelglobal.config.presets import PRESETS
+from pixelglobal.config.registry import METHODS, method_class, variants
 from pixelglobal.config.schema import Config
 
 
@@ -21,12 +22,15 @@ def resolve(preset: str = "paper", overrides: Sequence[str] | Mapping[str, Any] 
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    asked: dict[str, Any] = {}
+    for override in [overrides] if isinstance(overrides, Mapping) else map(parse_override, overrides):
+        _merge(asked, override)
     values: dict[str, Any] = json.loads(json.dumps(PRESETS[preset]))
-    if isinstance(overrides, Mapping):
-        _merge(values, overrides)
-    else:
-        for override in overrides:
-            _merge(values, parse_override(override))
+    chosen = str(asked.get("pretrain", {}).get("method", "pixel_global"))
+    for method in {*METHODS, chosen}:
+        known = method_class(method)
+        values[known.name] = dict(known.Settings.presets.get(preset, {}))
+    _merge(values, asked)
     return from_dict(values)
 
 
@@ -60,10 +64,11 @@ def with_settings(config: Config, **sections: Mapping[str, Any]) -> Config:
 
 
 def variant(config: Config, name: str) -> Config:
-    """The config of one row of the ablation: go, gp, gpc or full."""
-    if name not in VARIANTS:
-        raise ValueError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}")
-    return with_settings(config, pretrain=VARIANTS[name])
+    """The config of a method as studies name it: gl, pgl, ..., or go, gp, gpc and full, the paper's ablation."""
+    if name not in variants():
+        raise ValueError(f"unknown method {name!r}: choose one of {', '.join(variants())}")
+    method, chosen = variants()[name]
+    return with_settings(config, pretrain={"method": method}, **{method: chosen.settings})
 
 
 def save(config: Config, path: Path) -> None:

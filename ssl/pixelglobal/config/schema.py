@@ -7,12 +7,20 @@ Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from pixelglobal.config.method_sections import METHOD_SECTIONS, Byol, Gl, Pgl, SimClr
-from pixelglobal.config.section import Section
+from pixelglobal.config.registry import METHODS, method_class
+from pixelglobal.config.section import Section, unknown_name_message
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -84,41 +92,19 @@ class Network(Section):
 
     encoder: str = "resnet50"  # any timm encoder that gives a feature pyramid
     decoder_widths: tuple[int, ...] = (256, 128, 64, 64, 64)  # channels after each doubling of the resolution
-    dropout_sites: tuple[Literal["bottleneck", "decoder_out"], ...] = ("decoder_out",)
-    dropout_probability: float = Field(0.5, ge=0, lt=1)  # whole channels, as in UA-MT (Yu et al. 2019), cited as [23]
 
 
 class Pretrain(Section):
-    """Self-supervised pre-training. `variant` names the rows of the paper's Figure 4."""
+    """Self-supervised pre-training: what every method has in common. A method's own settings are a section of its name,
+    such as `pixel_global.*`, which lies in its file."""
 
-    method: str = "pixel_global"  # one of METHOD_SECTIONS, or module:Class for a method of your own
+    without_effect = frozenset(
+        {"cases", "compile", "log_every_steps", "measure_every_steps", "on_collapse", "checkpoints_to_keep"}
+    )  # cases: has its effect through the slices that it chooses
+
+    method: str = "pixel_global"  # one of registry.METHODS, or module:Class for a method of your own
     cases: Literal["pretrain", "train"] = "pretrain"  # the split that is seen; train: no scan beyond the downstream set
-    # Eq. (1): the global loss (Eq. 3) is always there; the three switches below are the paper's ablation.
-    pixel_matching: bool = True  # Eq. (4): GP
-    stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum
-    uncertainty_weighting: bool = True  # Eq. (6): (1 - U)
-    detach_partner: bool = True  # no gradient through the partner's cross-entropy
-    partner: Literal["paired", "independent"] = "paired"  # two slices are each other's x~ | each has an x~ of its own
-    pixel_reduction: Literal["mean", "sum"] = "mean"  # the paper prints a sum; see docs/method.md
-    pixels_per_image: int = Field(0, ge=0)  # 0: every matched pixel
     flips: bool = True  # false: views are never mirrored, so left and right organs may have different codes
-    symmetric: bool = False  # the paper's equations run in one direction
-    mc_passes: int = Field(20, ge=1)  # paper: "We choose to perform 20 forward passes"
-    uncertainty: Literal["predictive", "expected", "mutual_information"] = "predictive"
-    student_dropout: bool = False
-    global_outputs: int = Field(1024, ge=2)
-    pixel_outputs: int = Field(64, ge=2)
-    head_hidden: int = Field(256, ge=8)
-    head_bottleneck: int = Field(128, ge=4)
-    pixel_head_hidden: int = Field(128, ge=8)
-    pixel_head_bottleneck: int = Field(64, ge=4)
-    student_temperature: float = Field(0.1, gt=0)  # DINO
-    teacher_temperature: float = Field(0.04, gt=0)  # DINO
-    collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
-    center_momentum: float = Field(0.9, ge=0, lt=1)
-    ema_convention: Literal["teacher_decay", "literal_eq2"] = "teacher_decay"  # Eq. (2) as printed is the reverse
-    ema_base: float = Field(0.996, ge=0, le=1)  # paper: "cosine schedule from 0.996 to 1"
-    ema_final: float = Field(1.0, ge=0, le=1)
     optimizer: Literal["lars", "sgd", "adamw"] = "lars"  # paper: "we use a LARS optimizer"
     learning_rate: float = Field(0.2, gt=0)  # paper: "initial learning rate to 0.2"
     weight_decay: float = Field(1.5e-6, ge=0)  # BYOL; the paper gives none
@@ -131,7 +117,6 @@ class Pretrain(Section):
     precision: Precision = "bf16"
     normalization: Literal["dataset", "slice"] = "dataset"  # scope of the paper's "Z-score normalization"
     compile: bool = False  # torch.compile the networks: minutes at the start, then faster steps
-    checkpoint_pixel_head: bool = False  # recompute the student's pixel head in the backward pass: slower, less memory
     log_every_steps: int = Field(10, ge=1)
     measure_every_steps: int = Field(100, ge=0)  # of collapse, and how well twins find each other; 0: never
     on_collapse: Literal["stop", "warn"] = "stop"
@@ -139,15 +124,11 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Pretrain:
-        if self.method not in METHOD_SECTIONS and ":" not in self.method:
+        if self.method not in METHODS and ":" not in self.method:
             raise ValueError(
-                f"pretrain.method={self.method!r} is unknown: choose one of {', '.join(METHOD_SECTIONS)}, or give "
+                f"pretrain.method={self.method!r} is unknown: choose one of {', '.join(METHODS)}, or give "
                 "module:Class for a method of your own"
             )
-        if self.stabilizer != "off" and not self.pixel_matching:
-            raise ValueError(f"pretrain.stabilizer={self.stabilizer!r} needs pretrain.pixel_matching=true")
-        if self.uncertainty_weighting and not self.pixel_matching:
-            raise ValueError("pretrain.uncertainty_weighting=true needs pretrain.pixel_matching=true")
         if self.batch_size % 2:
             raise ValueError(f"pretrain.batch_size={self.batch_size} must be even: slices come as pairs of partners")
         return self
@@ -155,6 +136,8 @@ class Pretrain(Section):
 
 class Finetune(Section):
     """Supervised training of the encoder-decoder on few labelled patients."""
+
+    without_effect = frozenset({"patients"})  # has its effect through the cases that it chooses
 
     transfer: Literal["encoder_decoder", "encoder"] = "encoder_decoder"
     transfer_from: Literal["student", "teacher"] = "student"
@@ -189,22 +172,11 @@ class Finetune(Section):
 class Evaluate(Section):
     """Metrics on held-out patients, on the grid of the original scan."""
 
+    without_effect = frozenset({"batch_size"})
+
     split: Literal["validation", "test"] = "test"
     surface_tolerance_mm: float = Field(3.0, gt=0)
     batch_size: int = Field(16, ge=1)
-
-
-# Settings of pre-training that only change its speed, what is logged, or when it stops.
-PRETRAIN_WITHOUT_EFFECT = frozenset(
-    {
-        "compile",
-        "checkpoint_pixel_head",
-        "log_every_steps",
-        "measure_every_steps",
-        "on_collapse",
-        "checkpoints_to_keep",
-    }
-)
 
 
 class Cluster(Section):
@@ -223,7 +195,8 @@ class Cluster(Section):
 
 
 class Config(Section):
-    """The whole of one run."""
+    """The whole of one run. `methods` holds a section for each method of the library and for the chosen one; in files
+    and on the command line it stands beside the others, under its method's name."""
 
     seed: int = 0
     prepare: Prepare = Prepare()
@@ -233,24 +206,56 @@ class Config(Section):
     finetune: Finetune = Finetune()
     evaluate: Evaluate = Evaluate()
     cluster: Cluster = Cluster()
-    gl: Gl = Gl()
-    pgl: Pgl = Pgl()
-    byol: Byol = Byol()
-    simclr: SimClr = SimClr()
-    own: dict[str, Any] = Field(default_factory=dict)  # settings of a method of your own, which checks them itself
+    methods: dict[str, SerializeAsAny[Section]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_names(cls, values: Any) -> Any:
+        """Gathers the sections of methods, each checked by its own class; refuses other unknown names."""
+        if not isinstance(values, Mapping):
+            return values
+        chosen = values.get("pretrain", {})
+        chosen = chosen.get("method") if isinstance(chosen, Mapping) else getattr(chosen, "method", None)
+        methods = list(METHODS)
+        if isinstance(chosen, str) and ":" in chosen:
+            methods.append(chosen)
+        classes = {(method_class(method)).name: method_class(method).Settings for method in methods}
+        known = [name for name in cls.model_fields if name != "methods"]
+        for name in values:
+            if name not in known and name not in classes:
+                raise ValueError(
+                    unknown_name_message(str(name), [*known, *classes], "Config")
+                    + "; the section of a method of your own is known where pretrain.method=module:Class names it"
+                )
+        sections = {name: _validated(name, section, values.get(name, {})) for name, section in classes.items()}
+        return {**{name: value for name, value in values.items() if name in known}, "methods": sections}
+
+    @model_serializer(mode="wrap")
+    def _beside_the_others(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        sections = values.pop("methods")
+        return {**values, **sections}
 
     @model_validator(mode="after")
     def _check(self) -> Config:
         _require_multiple_of_32("prepare.image_size", self.prepare.image_size)
-        if self.own and self.pretrain.method in METHOD_SECTIONS:
-            raise ValueError(
-                f"own.{next(iter(self.own))} belongs to a method of your own, but pretrain.method="
-                f"{self.pretrain.method!r}; give pretrain.method=module:Class"
-            )
         return self
 
     @property
-    def method_sections(self) -> tuple[str, ...]:
-        """The sections that the chosen method alone reads."""
-        section = METHOD_SECTIONS.get(self.pretrain.method, "own")
-        return () if section is None else (section,)
+    def method_section(self) -> str:
+        """The name of the section that the chosen method alone reads."""
+        return str(method_class(self.pretrain.method).name)
+
+
+def _validated(name: str, section: type[Section], values: Any) -> Section:
+    """A method's section; an error names the setting in full."""
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            str(p["msg"]).removeprefix("Value error, ")
+            if p["type"] == "value_error"
+            else f"{'.'.join(map(str, (name, *p['loc'])))}={p['input']!r}: {p['msg']}"
+            for p in error.errors()
+        ]
+        raise ValueError("\n".join(problems)) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -14,6 +14,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    without_effect: ClassVar[frozenset[str]] = frozenset()  # settings that no result depends on: speed, logging
+    presets: ClassVar[
+        Mapping[str, Mapping[str, Any]]
+    ] = {}  # a method's values in each preset
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_names(cls, values: Any) -> Any:
@@ -22,6 +27,10 @@ class Section(BaseModel):
                 if name not in cls.model_fields:
                     raise ValueError(unknown_name_message(str(name), list(cls.model_fields), cls.__name__))
         return values
+
+    def effective(self) -> dict[str, Any]:
+        """The settings that a result depends on, as JSON values."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if name not in self.without_effect}
 
 
 def unknown_name_message(name: str, known: Sequence[str], where: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.data.volumes import write_map
 from pixelglobal.devices import place
-from pixelglobal.methods.pixel_global import Branch, teacher_uncertainty
+from pixelglobal.methods.pixel_global import PixelGlobal, PixelGlobalSettings
+from pixelglobal.networks.branch import MatchedPixels, teacher_uncertainty
 from pixelglobal.seeds import generator
 from pixelglobal.training.checkpoints import read_model
 from pixelglobal.views.intensity import HuScale, normalize
@@ -27,40 +29,31 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     tensors, facts = read_model(folder)
     if "center_pixel" not in facts or not any(key.startswith("teacher.pixel_head.") for key in tensors):
         raise ValueError(f"{folder} was pre-trained without the pixels of our method: it has no uncertainty of pixels")
-    config = Config.model_validate({"network": facts["network"], "pretrain": facts["pretrain"]})
-    teacher = Branch(config.network, config.pretrain)
+    config = Config.model_validate({section: facts[section] for section in ("network", PixelGlobal.name)})
+    settings = cast(PixelGlobalSettings, config.methods[PixelGlobal.name])
+    teacher = settings.branch(config.network)
     prefixes = {"encoder.": "backbone.encoder.", "decoder.": "backbone.decoder."}
     state = {}
     for key, value in tensors.items():
         if key.startswith("teacher."):
-            own = key.removeprefix("teacher.")
+            name = key.removeprefix("teacher.")
             for old, new in prefixes.items():
-                own = new + own.removeprefix(old) if own.startswith(old) else own
-            state[own] = value
+                name = new + name.removeprefix(old) if name.startswith(old) else name
+            state[name] = value
     teacher.load_state_dict(state)
     place(teacher, device).eval()
     center = torch.tensor(facts["center_pixel"], device=device)
     height, width = images_hu.shape[1:]
-    chance = generator(seed, "uncertainty maps")
+    draws = generator(seed, "uncertainty maps")
     every_pixel = torch.arange(height * width, device=device)
+    image_M = torch.zeros_like(every_pixel)
     maps = []
     for image in images_hu:
         x = normalize(image.to(device).float()[None, None], HuScale(**facts["scale"]))
-        image_M = torch.zeros_like(every_pixel)
         features = teacher.backbone.encode(x)
-        plain = teacher.decode_pixels(features, image_M, every_pixel, None)
-        u = teacher_uncertainty(
-            teacher,
-            center,
-            features,
-            plain,
-            image_M,
-            every_pixel,
-            (height * width,),
-            config.network,
-            config.pretrain,
-            chance,
-        )
+        y_M = teacher.decode_pixels(features, image_M, every_pixel, None)
+        pixels = MatchedPixels(features, y_M, image_M, every_pixel, (height * width,))
+        u = teacher_uncertainty(teacher, center, pixels, settings.passes, draws)
         maps.append(u.view(height, width).float().cpu())
     return torch.stack(maps)
 

@@ -1,17 +1,30 @@
-"""The door for methods: what the pre-training loop asks of one. See docs/how-to/add-a-method.md."""
+"""The interface of methods: what the pre-training loop asks of one. See docs/how-to/add-a-method.md."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pixelglobal.config.schema import Config, Views
+from pixelglobal.config.section import Section
 from pixelglobal.methods.collapse import HeadMeasures
 from pixelglobal.views.pairs import ViewPair, ViewPlan
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to use a method, as studies compare it: its label and colour in tables and figures, and the values of
+    the method's section that make it."""
+
+    label: str
+    color: str  # "#rrggbb"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Method(nn.Module, ABC):
@@ -21,15 +34,21 @@ class Method(nn.Module, ABC):
     that a resumed run equals an uninterrupted one.
     """
 
+    name: ClassVar[str]  # of the method and of its section of settings
+    Settings: ClassVar[type[Section]] = Section  # that section; it says its own values of the presets
+    variants: ClassVar[Mapping[str, Variant]] = {}  # by their names in tables
+    citation: ClassVar[str] = ""
+
     student: nn.Module
     teacher: nn.Module | None
     stages = 1  # equal parts of a run with different work; each goes through the learning-rate schedule once
-    citation = ""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.teacher = None
+        self._student_of_all_workers: Callable[..., Any] | None = None
+        self._sum_over_workers: Callable[[Tensor], object] | None = None
 
     @property
     def views(self) -> Views:
@@ -50,13 +69,17 @@ class Method(nn.Module, ABC):
         of its own."""
         return {}
 
+    def advice(self, head: str) -> list[str]:
+        """What to try when a head has collapsed, the most promising first."""
+        return ["lower pretrain.learning_rate"]
+
     def after_step(self, step: int, total_steps: int) -> None:
         """What follows the optimiser's step, such as moving the teacher."""
 
     @abstractmethod
     def exported(self) -> dict[str, nn.Module]:
         """What is kept for users, by name. Fine-tuning takes the names that begin with student. (or teacher.) encoder
-        or decoder, and reads the rest as the path inside `networks.ResUNet`."""
+        or decoder, and reads the rest as the path inside `networks.unet.ResUNet`."""
 
     def facts(self) -> dict[str, Any]:
         """JSON values to keep beside the weights."""
@@ -66,12 +89,22 @@ class Method(nn.Module, ABC):
         """What the optimiser sees."""
         return self.student
 
-    def distribute(self) -> None:
-        """Average the student's gradients over the workers of torch.distributed."""
+    def distribute(self, sum_over_workers: Callable[[Tensor], object]) -> None:
+        """Train as one of several workers: the student's gradients are averaged over all of them.
+
+        sum_over_workers: replaces a tensor by its sum over the workers, in place; each worker must call it.
+        """
         # A stage, a variant or a batch may leave a part of the student without gradients.
         wrapped = DistributedDataParallel(self.student, find_unused_parameters=True, broadcast_buffers=False)
-        self.__dict__["_distributed"] = wrapped  # not a submodule: its weights are saved once
+        self._student_of_all_workers = wrapped.__call__  # not the module itself: its weights are saved once
+        self._sum_over_workers = sum_over_workers
 
     def run_student(self, *inputs: Any) -> Any:
         """The student's forward pass. Once a step: its gradients are averaged over the workers."""
-        return self.__dict__.get("_distributed", self.student)(*inputs)
+        return (self._student_of_all_workers or self.student)(*inputs)
+
+    def summed_over_workers(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all workers, which must all ask for it; on one worker the tensor itself."""
+        if self._sum_over_workers is not None:
+            self._sum_over_workers(values)
+        return values

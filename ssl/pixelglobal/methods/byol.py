@@ -5,16 +5,37 @@ Source: Grill et al. 2020, "Bootstrap your own latent".
 
 from __future__ import annotations
 
-from pixelglobal.config.overrides import with_settings
+from typing import ClassVar, cast
+
+from pydantic import Field
+
 from pixelglobal.config.schema import Config
-from pixelglobal.methods.pgl import Pgl
+from pixelglobal.config.section import Section
+from pixelglobal.methods.base import Variant
+from pixelglobal.methods.pgl import Pgl, PglSettings
+from pixelglobal.methods.teacher import TeacherSettings
+
+
+class ByolSettings(TeacherSettings):
+    """BYOL (Grill et al. 2020)."""
+
+    presets = {
+        "small": {"hidden": 512, "outputs": 128, "ema_base": 0.99},
+        "smoke": {"hidden": 64, "outputs": 32, "ema_base": 0.99},
+    }
+
+    hidden: int = Field(4096, ge=1)
+    outputs: int = Field(256, ge=1)
 
 
 class Byol(Pgl):
-    """`pgl.*` set to BYOL's values; its own are `byol.*`."""
+    """PGL set to BYOL's values."""
 
+    name = "byol"
+    Settings: ClassVar[type[Section]] = ByolSettings
+    variants = {"byol": Variant("BYOL", "#a6761d")}
     citation = "Grill et al. 2020, Bootstrap your own latent: a new approach to self-supervised learning"
 
     def __init__(self, config: Config) -> None:
-        pooled = {"alignment": "pooled", "stride": 32}
-        super().__init__(with_settings(config, pgl={**pooled, **config.byol.model_dump()}))
+        settings = cast(ByolSettings, config.methods[self.name])
+        super().__init__(config, PglSettings(alignment="pooled", stride=32, **settings.model_dump()))

@@ -1,29 +1,54 @@
 """DINO with two views: the global loss of our method (GO) in both directions.
 
-Source: Caron et al. 2021, "Emerging properties in self-supervised vision transformers". Heads, temperatures and centre
-are `pretrain.*`, as in GO.
+Source: Caron et al. 2021, "Emerging properties in self-supervised vision transformers".
 """
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal, cast
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from pixelglobal.config.overrides import with_settings
-from pixelglobal.config.presets import VARIANTS
 from pixelglobal.config.schema import Config
+from pixelglobal.config.section import Section
 from pixelglobal.losses.consistency import global_loss, targets
-from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.methods.base import Variant
+from pixelglobal.methods.pixel_global import PixelGlobal, PixelGlobalSettings
+from pixelglobal.methods.teacher import TeacherSettings
 from pixelglobal.views.pairs import ViewPair, ViewPlan
+
+
+class DinoSettings(TeacherSettings):
+    """DINO (Caron et al. 2021), with the head of GO."""
+
+    presets = {
+        "small": {"global_outputs": 256, "ema_base": 0.99},
+        "smoke": {"global_outputs": 64, "head_hidden": 64, "head_bottleneck": 32, "ema_base": 0.99},
+    }
+
+    global_outputs: int = Field(1024, ge=2)
+    head_hidden: int = Field(256, ge=8)
+    head_bottleneck: int = Field(128, ge=4)
+    student_temperature: float = Field(0.1, gt=0)
+    teacher_temperature: float = Field(0.04, gt=0)
+    collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
+    center_momentum: float = Field(0.9, ge=0, lt=1)
 
 
 class Dino(PixelGlobal):
     """GO, but each view is the teacher's once; batch norms see both views together and the centre moves after both."""
 
+    name = "dino"
+    Settings: ClassVar[type[Section]] = DinoSettings
+    variants = {"dino": Variant("DINO", "#66a61e")}
     citation = "Caron et al. 2021, Emerging properties in self-supervised vision transformers"
 
     def __init__(self, config: Config) -> None:
-        super().__init__(with_settings(config, pretrain=VARIANTS["go"]))
+        settings = cast(DinoSettings, config.methods[self.name])
+        go = PixelGlobal.variants["go"].settings
+        super().__init__(config, PixelGlobalSettings(**go, **settings.model_dump()))
 
     def view_plan(self, stage: int) -> ViewPlan:
         """No pixels, no partners."""

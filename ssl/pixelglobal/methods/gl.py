@@ -4,18 +4,21 @@ Source: Chaitanya et al. 2020, "Contrastive learning of global and local feature
 limited annotations". Stage 0 trains the encoder, stage 1 the first blocks of the decoder over a frozen encoder
 (`gl.schedule=two_stage`). What differs from the paper is in docs/method.md.
 
-Shape letters: N slices, S side of a view, R = 25 regions, D length of a projected vector.
+Shape letters: B slices, S side of a view, R = 25 regions, D length of a projected vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from pixelglobal.config.schema import Config
+from pixelglobal.config.schema import Config, Network
+from pixelglobal.config.section import Section
 from pixelglobal.losses.contrastive import (
     lattice_windows,
     nt_xent,
@@ -24,12 +27,31 @@ from pixelglobal.losses.contrastive import (
     partition_of,
     regional_contrast,
 )
-from pixelglobal.methods.base import Method
+from pixelglobal.methods.base import Method, Variant
 from pixelglobal.networks.heads import MlpHead
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.views.alignment import read_points, sees
 from pixelglobal.views.geometry import pixel_centers, to_source
 from pixelglobal.views.pairs import ViewPair, ViewPlan
+
+
+class GlSettings(Section):
+    """Global-and-local (Chaitanya et al. 2020). Numbers are its authors' unless a comment says otherwise."""
+
+    presets = {"small": {"hidden": 256}, "smoke": {"hidden": 64, "outputs": 32}}
+
+    variant: Literal["random", "partition_negatives", "partition"] = "partition_negatives"  # G^R | G^{D-} | G^D
+    n_partitions: int = Field(4, ge=1)  # of a volume, along z
+    schedule: Literal["two_stage", "joint", "global_only"] = "two_stage"  # joint is ours: both losses, weight 1
+    # A region of view 1 is in view 2 at the same place, both being cut alike, or (ours) where the affine maps say
+    regions: Literal["shared_geometry", "dictionary"] = "shared_geometry"
+    decoder_blocks: int = Field(3, ge=1)  # pre-trained, from the coarsest; 3 end at a quarter of the resolution
+    hidden: int = Field(1024, ge=1)
+    outputs: int = Field(128, ge=1)
+    head_batch_norm: bool = False
+    temperature: float = Field(0.1, gt=0)
+    flips: bool = False  # the authors pre-train with crops and intensities alone
+    rotation: bool = False
 
 
 class RegionHead(nn.Module):
@@ -46,21 +68,21 @@ class RegionHead(nn.Module):
         self.window = nn.Linear(9 * channels, outputs, bias=False)
 
     def forward(self, maps: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
-        """Vectors [2N, R, D] of both views' maps [2N, C, s, s]; move puts the cells of both views in one place."""
+        """Vectors [2B, R, D] of both views' maps [2B, C, s, s]; move puts the cells of both views in one place."""
         return self.window(lattice_windows(move(self.cells(maps))).flatten(2))
 
 
 class Student(nn.Module):
     """Encoder and decoder, each with the head of its loss."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, network: Network, settings: GlSettings) -> None:
         super().__init__()
-        settings, widths = config.gl, config.network.decoder_widths
+        widths = network.decoder_widths
         if settings.decoder_blocks > len(widths):
             raise ValueError(
                 f"gl.decoder_blocks={settings.decoder_blocks}, but network.decoder_widths has {len(widths)} entries"
             )
-        self.backbone = ResUNet(config.network)
+        self.backbone = ResUNet(network)
         self.global_head = MlpHead(
             self.backbone.vector_channels,
             settings.hidden,
@@ -74,7 +96,7 @@ class Student(nn.Module):
     def forward(
         self, views: Tensor, with_global: bool, with_local: bool, move: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Vectors [2N, D] and regions [2N, R, D] of both views [2N, 1, S, S]; a loss that is off gets None.
+        """Vectors [2B, D] and regions [2B, R, D] of both views [2B, 1, S, S]; a loss that is off gets None.
 
         Without the global loss the encoder is frozen; its batch norms go on using and gathering batch statistics.
         """
@@ -88,14 +110,18 @@ class Student(nn.Module):
 class Gl(Method):
     """GL with its variants G^R, G^{D-} and G^D; without its local half and with BN in the head it is SimCLR."""
 
-    student: Student
+    name = "gl"
+    Settings: ClassVar[type[Section]] = GlSettings
+    variants = {"gl": Variant("GL", "#e69f00")}
     citation = "Chaitanya et al. 2020, Contrastive learning of global and local features for medical image segmentation"
 
-    def __init__(self, config: Config) -> None:
+    student: Student
+
+    def __init__(self, config: Config, settings: GlSettings | None = None) -> None:
         super().__init__(config)
-        self.settings = config.gl
+        self.settings = settings or cast(GlSettings, config.methods[self.name])
         self.stages = 2 if self.settings.schedule == "two_stage" else 1
-        self.student = Student(config)
+        self.student = Student(config.network, self.settings)
 
     def view_plan(self, stage: int) -> ViewPlan:
         """Crops without flips or rotation; views of regions are cut alike unless the dictionary finds them."""
@@ -131,10 +157,10 @@ class Gl(Method):
     def _pairs(self, pair: ViewPair) -> tuple[Tensor, Tensor]:
         if self.settings.variant == "random":
             return pairs_of_views(len(pair.view_1), pair.view_1.device)
-        assert pair.depth_N is not None
-        assert pair.volume_N is not None
-        partition = partition_of(pair.depth_N, self.settings.n_partitions)
-        return pairs_of_partitions(partition, pair.volume_N, match=self.settings.variant == "partition")
+        assert pair.depth_B is not None
+        assert pair.volume_B is not None
+        partition = partition_of(pair.depth_B, self.settings.n_partitions)
+        return pairs_of_partitions(partition, pair.volume_B, match=self.settings.variant == "partition")
 
     def exported(self) -> dict[str, nn.Module]:
         """The encoder and the decoder's pre-trained blocks, with their heads."""
@@ -151,18 +177,18 @@ class Gl(Method):
 
 
 def _cells_of_view_1(pair: ViewPair, side: int) -> Tensor:
-    """The source points [N, s * s, 2] under the cells of view 1's map."""
+    """The source points [B, s * s, 2] under the cells of view 1's map."""
     return to_source(pair.maps_1, pixel_centers(side, pair.maps_1) * (pair.side / side))
 
 
 def to_the_places_of_view_1(cells: Tensor, pair: ViewPair) -> Tensor:
-    """Both views' maps [2N, C, s, s], those of view 2 read anew at the cells of view 1."""
+    """Both views' maps [2B, C, s, s], those of view 2 read anew at the cells of view 1."""
     cells_1, cells_2 = cells.float().chunk(2)
     points = _cells_of_view_1(pair, cells.shape[-1])
     return torch.cat([cells_1, read_points(cells_2, pair.maps_2, points, pair.side).view_as(cells_1)])
 
 
 def regions_in_both_views(pair: ViewPair, side: int) -> Tensor:
-    """Which regions of view 1, on maps of s x s, lie wholly in view 2: bool [N, R]."""
+    """Which regions of view 1, on maps of s x s, lie wholly in view 2: bool [B, R]."""
     seen = sees(pair.maps_2, _cells_of_view_1(pair, side), pair.side).view(-1, 1, side, side)
     return lattice_windows(seen).flatten(2).all(-1)

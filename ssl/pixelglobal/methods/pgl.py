@@ -3,20 +3,22 @@
 Source: Xie et al. 2020, "PGL: Prior-guided local self-supervised learning for 3D medical image segmentation", in two
 dimensions; its code was never published. With one vector an image instead of a map it is BYOL.
 
-Shape letters: N slices, h cells of a map along an axis, D length of a projected vector.
+Shape letters: B slices, h cells of a map along an axis, D length of a projected vector.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from pixelglobal.config.schema import Config
-from pixelglobal.methods.base import Method
-from pixelglobal.methods.teacher import move_teacher
+from pixelglobal.config.schema import Config, Network
+from pixelglobal.config.section import Section
+from pixelglobal.methods.base import Method, Variant
+from pixelglobal.methods.teacher import TeacherSettings, move_teacher
 from pixelglobal.networks.heads import MlpHead
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.views.alignment import (
@@ -31,23 +33,38 @@ from pixelglobal.views.alignment import (
 from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 
+class PglSettings(TeacherSettings):
+    """PGL (Xie et al. 2020); its code was never published, and the sizes are those of a re-implementation."""
+
+    presets = {
+        "small": {"hidden": 512, "outputs": 128, "ema_base": 0.99},
+        "smoke": {"hidden": 64, "outputs": 32, "stride": 8, "ema_base": 0.99},
+    }
+
+    # roi_align: views are not rotated, as in PGL | grid_sample: they are | pooled: one vector an image, as in BYOL
+    alignment: Literal["roi_align", "grid_sample", "pooled"] = "roi_align"
+    stride: Literal[4, 8, 16, 32] = 32  # of the encoder's map that is aligned; deeper layers are not trained
+    hidden: int = Field(4096, ge=1)
+    outputs: int = Field(256, ge=1)
+
+
 class Projected(nn.Module):
     """An encoder and a dense projector: what the teacher is, and the student without its predictor."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, network: Network, settings: PglSettings) -> None:
         super().__init__()
-        settings, backbone = config.pgl, ResUNet(config.network)
+        backbone = ResUNet(network)
         pyramid: Any = backbone.encoder.feature_info
         channels, strides = pyramid.channels(), pyramid.reduction()
         if settings.stride not in strides:
-            raise ValueError(f"pgl.stride={settings.stride}: {config.network.encoder} has maps of strides {strides}")
+            raise ValueError(f"pgl.stride={settings.stride}: {network.encoder} has maps of strides {strides}")
         self.level = strides.index(settings.stride)
         self.pooled = settings.alignment == "pooled"
         self.encoder = backbone.encoder
         self.projector = MlpHead(channels[self.level], settings.hidden, settings.outputs, batch_norm=True)
 
     def forward(self, views: Tensor) -> Tensor:
-        """A map [N, D, h, h] of views [N, 1, S, S]; of one cell if pooled."""
+        """A map [B, D, h, h] of views [B, 1, S, S]; of one cell if pooled."""
         features = self.encoder(views)[self.level]
         return dense(self.projector, features.mean((2, 3), keepdim=True) if self.pooled else features)
 
@@ -55,19 +72,18 @@ class Projected(nn.Module):
 class Student(nn.Module):
     """The online network."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, network: Network, settings: PglSettings) -> None:
         super().__init__()
-        settings = config.pgl
-        self.projected = Projected(config)
+        self.projected = Projected(network, settings)
         self.predictor = MlpHead(settings.outputs, settings.hidden, settings.outputs, batch_norm=True)
 
     def forward(self, views: Tensor) -> Tensor:
-        """Predictions [N, D, h, h]."""
+        """Predictions [B, D, h, h]."""
         return dense(self.predictor, self.projected(views))
 
 
 def dense(head: nn.Module, maps: Tensor) -> Tensor:
-    """A head on every cell of maps [N, C, h, w], as 1 x 1 convolutions would be."""
+    """A head on every cell of maps [B, C, h, w], as 1 x 1 convolutions would be."""
     n, _, height, width = maps.shape
     cells = head(maps.movedim(1, -1).flatten(0, 2))
     return cells.view(n, height, width, -1).movedim(-1, 1)
@@ -76,14 +92,18 @@ def dense(head: nn.Module, maps: Tensor) -> Tensor:
 class Pgl(Method):
     """PGL; the loss is the sum of both directions, so it lies in [0, 8] as BYOL's does."""
 
-    student: Student
-    teacher: Projected
+    name = "pgl"
+    Settings: ClassVar[type[Section]] = PglSettings
+    variants = {"pgl": Variant("PGL", "#cc79a7")}
     citation = "Xie et al. 2020, PGL: Prior-guided local self-supervised learning for 3D medical image segmentation"
 
-    def __init__(self, config: Config) -> None:
+    student: Student
+    teacher: Projected
+
+    def __init__(self, config: Config, settings: PglSettings | None = None) -> None:
         super().__init__(config)
-        self.settings = config.pgl
-        self.student = Student(config)
+        self.settings = settings or cast(PglSettings, config.methods[self.name])
+        self.student = Student(config.network, self.settings)
         self.teacher = copy.deepcopy(self.student.projected).requires_grad_(False)
 
     def view_plan(self, stage: int) -> ViewPlan:
@@ -111,7 +131,7 @@ class Pgl(Method):
         return {"loss": there + back, "images_with_overlap": counts.flatten(1).any(1).float().mean()}
 
     def _common_cells(self, pair: ViewPair, rectangle: Tensor, cells: int) -> Tensor:
-        """The cells [N, h, h] of the rectangle that both views see; none where it is thinner than a feature cell."""
+        """The cells [B, h, h] of the rectangle that both views see; none where it is thinner than a feature cell."""
         points = grid_of(rectangle, cells)
         seen = sees(pair.maps_1, points, pair.side) & sees(pair.maps_2, points, pair.side)
         wide = [spans_a_cell(maps, rectangle, pair.side / cells) for maps in (pair.maps_1, pair.maps_2)]
@@ -121,9 +141,13 @@ class Pgl(Method):
         align = align_by_roi if self.settings.alignment == "roi_align" else align_by_sampling
         return align(maps, places, rectangle, pair.side, maps.shape[-1])
 
+    def advice(self, head: str) -> list[str]:
+        """What to try against a collapse."""
+        return [*super().advice(head), f"raise {self.name}.ema_base"]
+
     def after_step(self, step: int, total_steps: int) -> None:
         """The teacher follows the student's encoder and projector."""
-        move_teacher(self.teacher, self.student.projected, self.config.pretrain, step, total_steps)
+        move_teacher(self.teacher, self.student.projected, self.settings, step, total_steps)
 
     def exported(self) -> dict[str, nn.Module]:
         """Both encoders and the heads: there is no decoder in this method, so none is transferred."""

@@ -1,6 +1,6 @@
 """The method of the paper: global agreement, pixel agreement, context stabiliser, uncertainty weighting.
 
-GO, GP, GPC and full are values of the config (`config.VARIANTS`), not classes. One step:
+GO, GP, GPC and full are values of its settings (`PixelGlobal.variants`), not classes. One step:
 
     view 1 -> student -> z' (global logits), y' (logits of matched pixels)
     view 2 -> teacher -> the same, without gradient; then its pixels again, mc_passes times under dropout
@@ -9,160 +9,135 @@ GO, GP, GPC and full are values of the config (`config.VARIANTS`), not classes. 
 Dropout passes repeat only what lies after the first place that drops: with the default site they cost a few small
 matrix products on the matched pixels, not a pass of the network.
 
-Shape letters: N slices, S side of a view, M matched pixel pairs, K outputs of a head.
+Shape letters: B slices, S side of a view, M matched pixel pairs, K outputs of a head.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Any
+from typing import Any, ClassVar, Literal, cast
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from pixelglobal.config.schema import Config, Network, Pretrain
+from pixelglobal.config.schema import Config, Network
+from pixelglobal.config.section import Section
 from pixelglobal.losses.consistency import disagreement, global_loss, local_loss, targets
-from pixelglobal.methods.base import Method
+from pixelglobal.methods.base import Method, Variant
 from pixelglobal.methods.collapse import HeadMeasures, head_measures, match_rank
-from pixelglobal.methods.teacher import move_teacher
-from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers, restored_batch_norm_buffers
+from pixelglobal.methods.teacher import TeacherSettings, move_teacher
+from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers
+from pixelglobal.networks.branch import (
+    Branch,
+    ChannelDropout,
+    DropoutPasses,
+    HeadSize,
+    MatchedPixels,
+    teacher_uncertainty,
+)
 from pixelglobal.networks.heads import ProjectionHead
-from pixelglobal.networks.mc_dropout import can_run_in_blocks, predictive_uncertainty
-from pixelglobal.networks.uncertainty import channel_mask, entropy, monte_carlo_uncertainty
-from pixelglobal.networks.unet import ResUNet, pixels_of
+from pixelglobal.networks.uncertainty import entropy
 from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 MEASURED_PIXELS = 1024  # of a batch, for the measures of collapse
 
 
-class Branch(nn.Module):
-    """Backbone and both heads: what the student and the teacher each have one of."""
+class PixelGlobalSettings(TeacherSettings):
+    """The paper's method. The global loss of Eq. (3) is always there; the first three are the paper's ablation."""
 
-    def __init__(self, network: Network, config: Pretrain) -> None:
-        super().__init__()
-        backbone = ResUNet(network)
-        bn_logits = config.collapse_guard in ("bn_logits", "both")
-        self.backbone = backbone
-        self.global_head = ProjectionHead(
-            backbone.vector_channels,
-            hidden=config.head_hidden,
-            bottleneck=config.head_bottleneck,
-            outputs=config.global_outputs,
-            hidden_layers=2,
-            bn_logits=bn_logits,
+    without_effect = frozenset({"checkpoint_pixel_head"})
+    presets = {
+        # Eqs. (5) and (6) as printed.
+        "paper": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum"},
+        "small": {"mc_passes": 8, "global_outputs": 256, "pixels_per_image": 1024, "ema_base": 0.99},
+        "smoke": {
+            "mc_passes": 4, "global_outputs": 64, "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32,
+            "pixel_head_hidden": 64, "pixel_head_bottleneck": 32, "pixels_per_image": 256, "ema_base": 0.99,
+        },
+    }  # fmt: skip
+
+    pixel_matching: bool = True  # Eq. (4): GP
+    stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum
+    uncertainty_weighting: bool = True  # Eq. (6): (1 - U)
+    detach_partner: bool = True  # no gradient through the partner's cross-entropy
+    partner: Literal["paired", "independent"] = "paired"  # two slices are each other's x~ | each has an x~ of its own
+    pixel_reduction: Literal["mean", "sum"] = "mean"  # the paper prints a sum; see docs/method.md
+    pixels_per_image: int = Field(0, ge=0)  # 0: every matched pixel
+    symmetric: bool = False  # the paper's equations run in one direction
+    mc_passes: int = Field(20, ge=1)  # paper: "We choose to perform 20 forward passes"
+    uncertainty: Literal["predictive", "expected", "mutual_information"] = "predictive"
+    dropout_sites: tuple[Literal["bottleneck", "decoder_out"], ...] = ("decoder_out",)
+    dropout_probability: float = Field(0.5, ge=0, lt=1)  # whole channels, as in UA-MT (Yu et al. 2019), cited as [23]
+    student_dropout: bool = False
+    global_outputs: int = Field(1024, ge=2)
+    pixel_outputs: int = Field(64, ge=2)
+    head_hidden: int = Field(256, ge=8)
+    head_bottleneck: int = Field(128, ge=4)
+    pixel_head_hidden: int = Field(128, ge=8)
+    pixel_head_bottleneck: int = Field(64, ge=4)
+    student_temperature: float = Field(0.1, gt=0)  # DINO
+    teacher_temperature: float = Field(0.04, gt=0)  # DINO
+    collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
+    center_momentum: float = Field(0.9, ge=0, lt=1)
+    checkpoint_pixel_head: bool = False  # recompute the student's pixel head in the backward pass: slower, less memory
+
+    @model_validator(mode="after")
+    def _check(self) -> PixelGlobalSettings:
+        if self.stabilizer != "off" and not self.pixel_matching:
+            raise ValueError(f"pixel_global.stabilizer={self.stabilizer!r} needs pixel_global.pixel_matching=true")
+        if self.uncertainty_weighting and not self.pixel_matching:
+            raise ValueError("pixel_global.uncertainty_weighting=true needs pixel_global.pixel_matching=true")
+        return self
+
+    @property
+    def dropout(self) -> ChannelDropout:
+        """Where a pass under dropout drops channels."""
+        return ChannelDropout(self.dropout_sites, self.dropout_probability)
+
+    @property
+    def passes(self) -> DropoutPasses:
+        """How the uncertainty of Eq. (6) is measured."""
+        return DropoutPasses(self.dropout, self.mc_passes, self.uncertainty, self.teacher_temperature)
+
+    def branch(self, network: Network) -> Branch:
+        """A network for the student or the teacher, with new weights."""
+        return Branch(
+            network,
+            HeadSize(self.head_hidden, self.head_bottleneck, self.global_outputs),
+            HeadSize(self.pixel_head_hidden, self.pixel_head_bottleneck, self.pixel_outputs)
+            if self.pixel_matching
+            else None,
+            bn_logits=self.collapse_guard in ("bn_logits", "both"),
+            checkpoint_pixel_head=self.checkpoint_pixel_head,
         )
-        self.pixel_head: ProjectionHead | None = None
-        self.checkpoint_pixel_head = config.checkpoint_pixel_head
-        if config.pixel_matching:
-            self.pixel_head = ProjectionHead(
-                backbone.pixel_channels,
-                hidden=config.pixel_head_hidden,
-                bottleneck=config.pixel_head_bottleneck,
-                outputs=config.pixel_outputs,
-                hidden_layers=1,
-                bn_logits=bn_logits,
-            )
-
-    def forward(
-        self, view: Tensor, image_M: Tensor, pixel_M: Tensor, masks: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, Tensor | None, list[Tensor], Tensor | None]:
-        """Global logits [N, K], pixel logits [M, K], the encoder's maps, and pixel features [M, C] before dropout.
-
-        masks: dropout masks [N, channels] of sites, see `Dropout`; none means no dropout.
-        """
-        features = self.backbone.encode(view)
-        z = self.global_head(features[-1].mean((2, 3)))
-        if self.pixel_head is None or not len(image_M):
-            return z, None, features, None
-        y_M = self.decode_pixels(features, image_M, pixel_M, masks)
-        return z, self.project_pixels(y_M, image_M, masks), features, y_M
-
-    def decode_pixels(
-        self, features: list[Tensor], image_M: Tensor, pixel_M: Tensor, masks: dict[str, Tensor] | None
-    ) -> Tensor:
-        """Pixel features [M, C] of the encoder's maps."""
-        if masks and "bottleneck" in masks:
-            features = [*features[:-1], features[-1] * masks["bottleneck"][:, :, None, None].to(features[-1].dtype)]
-        return pixels_of(self.backbone.decoder(features), image_M, pixel_M)
-
-    def project_pixels(self, y_M: Tensor, image_M: Tensor, masks: dict[str, Tensor] | None) -> Tensor:
-        """Pixel logits [M, K] of pixel features [M, C]."""
-        assert self.pixel_head is not None
-        if masks and "decoder_out" in masks:
-            y_M = y_M * masks["decoder_out"].to(y_M.dtype)[image_M]
-        if not (self.checkpoint_pixel_head and y_M.requires_grad):
-            return self.pixel_head(y_M)
-        # The second pass, inside backward, must not refresh the running averages again.
-        head = self.pixel_head
-        return checkpoint(
-            head,
-            y_M,
-            use_reentrant=False,
-            preserve_rng_state=False,
-            context_fn=lambda: (nullcontext(), restored_batch_norm_buffers(head)),
-        )
-
-    def dropout_masks(self, n: int, network: Network, like: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """One draw of the masks of every dropout site for n images."""
-        channels = {"bottleneck": self.backbone.vector_channels, "decoder_out": self.backbone.pixel_channels}
-        return {
-            site: channel_mask(n, channels[site], network.dropout_probability, like, generator)
-            for site in network.dropout_sites
-        }
-
-
-@torch.no_grad()
-def teacher_uncertainty(
-    teacher: Branch,
-    center: Tensor,
-    features: list[Tensor],
-    y_M: Tensor,
-    image_M: Tensor,
-    pixel_M: Tensor,
-    matched_N: Sequence[int],
-    network: Network,
-    config: Pretrain,
-    generator: torch.Generator,
-) -> Tensor:
-    """U [M] of the teacher's pixels; what lies before the first dropout site is not run again.
-
-    features and y_M are the encoder's maps and the pixel features of a pass without dropout; image_M ascends, and
-    matched_N says how many pixels each image has.
-    """
-    n = len(features[-1])
-    head = teacher.pixel_head
-    in_blocks = network.dropout_sites == ("decoder_out",) and config.uncertainty == "predictive"
-    if in_blocks and head is not None and can_run_in_blocks(head):
-        draws = [teacher.dropout_masks(n, network, features[-1], generator) for _ in range(config.mc_passes)]
-        masks_PBC = torch.stack([masks["decoder_out"] for masks in draws])
-        return predictive_uncertainty(head, y_M, matched_N, masks_PBC, center, config.teacher_temperature)
-
-    def one_pass() -> Tensor:
-        masks = teacher.dropout_masks(n, network, features[-1], generator)
-        y = teacher.decode_pixels(features, image_M, pixel_M, masks) if "bottleneck" in masks else y_M
-        return targets(teacher.project_pixels(y, image_M, masks), center, config.teacher_temperature)
-
-    with frozen_batch_norm_buffers(teacher):
-        return monte_carlo_uncertainty(one_pass, config.mc_passes, config.uncertainty)
 
 
 class PixelGlobal(Method):
     """Student, teacher and their losses: `losses(pair, generator)` gives named scalars, "loss" their sum, Eq. (1)."""
 
+    name = "pixel_global"
+    Settings: ClassVar[type[Section]] = PixelGlobalSettings
+    # The paper's ablation (Figure 4), each one value away from its neighbour. gpc and full keep the stabiliser of the
+    # config.
+    variants = {
+        "go": Variant("GO", "#56b4e9", {"pixel_matching": False, "stabilizer": "off", "uncertainty_weighting": False}),
+        "gp": Variant("GP", "#d55e00", {"pixel_matching": True, "stabilizer": "off", "uncertainty_weighting": False}),
+        "gpc": Variant("GPC", "#009e73", {"pixel_matching": True, "uncertainty_weighting": False}),
+        "full": Variant("Pixel-global (ours)", "#1a80bb", {"pixel_matching": True, "uncertainty_weighting": True}),
+    }
+    citation = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"
+
     student: Branch
     teacher: Branch
     center_global: Tensor
     center_pixel: Tensor
-    citation = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, settings: PixelGlobalSettings | None = None) -> None:
         super().__init__(config)
-        self.network, self.settings = config.network, config.pretrain
-        self.student = Branch(self.network, self.settings)
+        self.settings = settings or cast(PixelGlobalSettings, config.methods[self.name])
+        self.student = self.settings.branch(config.network)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)  # "the initial weights" are the same
         self.register_buffer("center_global", torch.zeros(self.settings.global_outputs))
         self.register_buffer("center_pixel", torch.zeros(self.settings.pixel_outputs))
@@ -195,7 +170,7 @@ class PixelGlobal(Method):
             z_t, y_t, features_t, y_features_t = self.teacher(view_t, pair.image_M, pixel_t)
         masks = None
         if config.student_dropout:
-            masks = self.student.dropout_masks(n, self.network, view_s, generator)
+            masks = self.student.dropout_masks(n, config.dropout, view_s, generator)
         z_s, y_s, _, _ = self.run_student(view_s, pair.image_M, pixel_s, masks)
 
         target_z = targets(z_t, self.center_global, config.teacher_temperature)
@@ -206,10 +181,8 @@ class PixelGlobal(Method):
             target_y = targets(y_t, self.center_pixel, config.teacher_temperature)
             uncertainty_M = None
             if config.uncertainty_weighting:
-                uncertainty_M = teacher_uncertainty(
-                    self.teacher, self.center_pixel, features_t, y_features_t, pair.image_M, pixel_t,
-                    pair.matched_N, self.network, config, generator,
-                )  # fmt: skip
+                pixels = MatchedPixels(features_t, y_features_t, pair.image_M, pixel_t, pair.matched_B)
+                uncertainty_M = teacher_uncertainty(self.teacher, self.center_pixel, pixels, config.passes, generator)
             ce_M = disagreement(target_y, y_s, config.student_temperature)
             terms |= self._local_terms(ce_M, uncertainty_M, pair, own)
             self._describe(terms, "pixel", target_y)
@@ -241,7 +214,7 @@ class PixelGlobal(Method):
             ),
             "cross_entropy_pixel": ce_M.detach().mean(),
             "matched_pixels_per_image": ce_M.new_full((), len(ce_M) / len(pair.view_1)),
-            "images_without_twins": ce_M.new_full((), sum(not count for count in pair.matched_N)),
+            "images_without_twins": ce_M.new_full((), sum(not count for count in pair.matched_B)),
             "pairs_below_partner": (ce_M < partner_M).float().mean(),
         }
         if uncertainty_M is not None:
@@ -254,9 +227,7 @@ class PixelGlobal(Method):
         if self.settings.collapse_guard not in ("center", "both"):
             return
         count = teacher_logits.new_full((1,), len(teacher_logits), dtype=torch.float32)
-        total = torch.cat([teacher_logits.float().sum(0), count])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(total)
+        total = self.summed_over_workers(torch.cat([teacher_logits.float().sum(0), count]))
         weight = (1 - self.settings.center_momentum) * (total[-1] > 0)  # without any logits it stays where it is
         center.lerp_(total[:-1] / total[-1].clamp_min(1), weight.to(center.dtype))
 
@@ -295,6 +266,16 @@ class PixelGlobal(Method):
         code = targets(logits_t, center, self.settings.teacher_temperature)
         cross_entropy = disagreement(code, logits_s, self.settings.student_temperature).mean()
         return head_measures(code, cross_entropy, head.layers(inputs))
+
+    def advice(self, head: str) -> list[str]:
+        """What to try against a collapse of this head."""
+        form = self.settings.stabilizer
+        ways = [*super().advice(head), f"raise {self.name}.ema_base"]
+        if head == "pixel" and form in ("abs_pixel", "abs_image"):
+            ways.insert(0, f"use {self.name}.stabilizer=hinge ({form} is zero for any constant output)")
+        if self.settings.collapse_guard == "none":
+            ways.insert(0, f"use {self.name}.collapse_guard=center")
+        return ways
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Eq. (2): the teacher follows the student."""

@@ -5,17 +5,35 @@ Source: Chen et al. 2020, "A simple framework for contrastive learning of visual
 
 from __future__ import annotations
 
-from pixelglobal.config.overrides import with_settings
+from typing import ClassVar, cast
+
+from pydantic import Field
+
 from pixelglobal.config.schema import Config
-from pixelglobal.methods.gl import Gl
+from pixelglobal.config.section import Section
+from pixelglobal.methods.base import Variant
+from pixelglobal.methods.gl import Gl, GlSettings
+
+
+class SimClrSettings(Section):
+    """SimCLR (Chen et al. 2020)."""
+
+    presets = {"small": {"hidden": 256}, "smoke": {"hidden": 64, "outputs": 32}}
+
+    hidden: int = Field(2048, ge=1)
+    outputs: int = Field(128, ge=1)
+    temperature: float = Field(0.1, gt=0)
 
 
 class SimClr(Gl):
-    """`gl.*` set to SimCLR's values; its own are `simclr.*`."""
+    """GL set to SimCLR's values."""
 
+    name = "simclr"
+    Settings: ClassVar[type[Section]] = SimClrSettings
+    variants = {"simclr": Variant("SimCLR", "#7570b3")}
     citation = "Chen et al. 2020, A simple framework for contrastive learning of visual representations"
 
     def __init__(self, config: Config) -> None:
-        plain = {"variant": "random", "schedule": "global_only", "flips": True, "rotation": True}
-        own = config.simclr.model_dump()
-        super().__init__(with_settings(config, gl={**plain, "head_batch_norm": True, **own}))
+        settings = cast(SimClrSettings, config.methods[self.name])
+        plain = GlSettings(variant="random", schedule="global_only", flips=True, rotation=True, head_batch_norm=True)
+        super().__init__(config, plain.model_copy(update=settings.model_dump()))

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from pixelglobal.config.schema import Pretrain
+from pixelglobal.config.section import Section
+
+
+class TeacherSettings(Section):
+    """How slowly a teacher follows its student: settings of every method that has one."""
+
+    ema_convention: Literal["teacher_decay", "literal_eq2"] = "teacher_decay"  # Eq. (2) as printed is the reverse
+    ema_base: float = Field(0.996, ge=0, le=1)  # paper: "cosine schedule from 0.996 to 1"
+    ema_final: float = Field(1.0, ge=0, le=1)
 
 
 @torch.no_grad()
-def move_teacher(teacher: nn.Module, student: nn.Module, settings: Pretrain, step: int, total_steps: int) -> None:
+def move_teacher(
+    teacher: nn.Module, student: nn.Module, settings: TeacherSettings, step: int, total_steps: int
+) -> None:
     """Eq. (2): the teacher follows the student, parameters only."""
     keep = ema_keep(step, base=settings.ema_base, final=settings.ema_final, total_steps=total_steps)
     if settings.ema_convention == "literal_eq2":

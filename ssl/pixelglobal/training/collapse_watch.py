@@ -43,14 +43,14 @@ class CollapseWatch:
         every = self.settings.measure_every_steps
         return every > 0 and (step + 1) % every == 0
 
-    def look(self, method: Method, pair: ViewPair, step: int, chance: torch.Generator) -> dict[str, float]:
+    def look(self, method: Method, pair: ViewPair, step: int, generator: torch.Generator) -> dict[str, float]:
         """The measures of every head, named `information_pixel` and so on.
 
         After the warm-up a collapsed head is warned of, and raises RuntimeError when it stays collapsed and
         `pretrain.on_collapse` is "stop".
         """
         own: dict[str, float] = {}
-        for head, found in method.measures(pair, chance).items():
+        for head, found in method.measures(pair, generator).items():
             values = torch.stack([value.float() for value in found.values.values()]).tolist()  # one transfer
             own |= {f"{head}/{name}": value for name, value in zip(found.values, values, strict=True)}
             own |= {f"{head}/n": float(found.n), f"{head}/k": float(found.k)}
@@ -62,20 +62,20 @@ class CollapseWatch:
         for head, mean in heads.items():
             n, k = round(mean.pop("n")), round(mean.pop("k"))
             if step >= self.warmup_steps:
-                self._judge(head, mean, n, k, step)
+                self._judge(method, head, mean, n, k, step)
             lines |= {f"{name}_{head}": round(value, 5) for name, value in mean.items()}
             lines[f"collapsed_{head}"] = self._collapsed.get(head, 0)  # looks in a row
         return lines
 
-    def _judge(self, head: str, values: dict[str, float], n: int, k: int, step: int) -> None:
+    def _judge(self, method: Method, head: str, values: dict[str, float], n: int, k: int, step: int) -> None:
         uniform = abs(1 - values["cross_entropy_over_ln_k"]) < UNIFORM_NATS / math.log(k)
         self._uniform[head] = self._uniform.get(head, 0) + 1 if uniform else 0
-        found = verdict(values, n=n, k=k, uniform_in_a_row=self._uniform[head])
-        self._collapsed[head] = self._collapsed.get(head, 0) + 1 if found.state == "collapsed" else 0
-        if found.state != "healthy" and self.run.rank == 0:
-            warnings.warn(f"step {step}: the {head} head: {found.reason}", stacklevel=2)
+        verdict_of_head = verdict(values, n=n, k=k, uniform_in_a_row=self._uniform[head])
+        self._collapsed[head] = self._collapsed.get(head, 0) + 1 if verdict_of_head.state == "collapsed" else 0
+        if verdict_of_head.state != "healthy" and self.run.rank == 0:
+            warnings.warn(f"step {step}: the {head} head: {verdict_of_head.reason}", stacklevel=2)
         if self._collapsed[head] >= COLLAPSED_BEFORE_STOP and self.settings.on_collapse == "stop":
-            raise RuntimeError(advice(head, found, step, self.settings))
+            raise RuntimeError(_stopped(head, verdict_of_head, step, method.advice(head)))
 
 
 def collapsed_heads(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -85,14 +85,8 @@ def collapsed_heads(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name.removeprefix("collapsed_") for name, n in last.items() if name.startswith("collapsed_") and n > 0]
 
 
-def advice(head: str, found: Verdict, step: int, settings: Pretrain) -> str:
-    """What is told to the user of a stopped run."""
-    ways = ["lower pretrain.learning_rate", "raise pretrain.ema_base"]
-    if head == "pixel" and settings.stabilizer in ("abs_pixel", "abs_image"):
-        ways.insert(0, f"use pretrain.stabilizer=hinge ({settings.stabilizer} is zero for any constant output)")
-    if settings.collapse_guard == "none":
-        ways.insert(0, "use pretrain.collapse_guard=center")
+def _stopped(head: str, verdict_of_head: Verdict, step: int, ways: Sequence[str]) -> str:
     return (
-        f"the {head} head has collapsed by step {step}: {found.reason}. The last checkpoint is kept. To mend it, "
-        f"{', or '.join(ways)}; to go on all the same, give pretrain.on_collapse=warn"
+        f"the {head} head has collapsed by step {step}: {verdict_of_head.reason}. The last checkpoint is kept. To mend "
+        f"it, {', or '.join(ways)}; to go on all the same, give pretrain.on_collapse=warn"
     )

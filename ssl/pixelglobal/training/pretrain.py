@@ -19,12 +19,12 @@ from torch.nn.utils import clip_grad_norm_
 
 from pixelglobal import __version__
 from pixelglobal.config.overrides import save as save_config
+from pixelglobal.config.registry import method_class
 from pixelglobal.config.schema import Config
 from pixelglobal.data.slices import SliceBatch
 from pixelglobal.data.store import Store
 from pixelglobal.data.stream import Stream
 from pixelglobal.devices import autocast, place, send
-from pixelglobal.methods import method_class
 from pixelglobal.methods.base import Method
 from pixelglobal.networks.unet import compile_networks
 from pixelglobal.seeds import derive, generator, seeded
@@ -33,6 +33,7 @@ from pixelglobal.training.collapse_watch import CollapseWatch
 from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
 from pixelglobal.training.runs import Run
 from pixelglobal.training.step_log import StepLog
+from pixelglobal.training.workers import sum_over_workers
 from pixelglobal.views.intensity import HuScale
 from pixelglobal.views.pairs import ViewPair, make_view_pair, pair_partners
 
@@ -45,8 +46,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     """
     settings = config.pretrain
     scale = hu_scale(config, store)
-    kind = method_class(settings.method)
-    method = place(seeded(lambda: kind(config), derive(config.seed, "weights")), device)
+    method = place(seeded(lambda: method_class(settings.method)(config), derive(config.seed, "weights")), device)
     assert isinstance(method, Method)
     optimizer = pretraining_optimizer(method.trainable(), settings)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
@@ -62,7 +62,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     if settings.compile:
         compile_networks(method)
     if run.world_size > 1:
-        method.distribute()
+        method.distribute(sum_over_workers)
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
     log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size)
@@ -71,9 +71,9 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     for epoch in range(first_epoch, settings.epochs):
         for i, batch in enumerate(_batches(stream, epoch, steps_per_epoch)):
             step = epoch * steps_per_epoch + i
-            chance = generator(config.seed, "views", step, run.rank)
+            step_generator = generator(config.seed, "views", step, run.rank)
             stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
-            pair = views_of(batch, method, stage, scale, device, chance)
+            pair = views_of(batch, method, stage, scale, device, step_generator)
             rate = warmup_cosine(
                 step_in_stage,
                 peak=settings.learning_rate,
@@ -82,7 +82,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
             )
             set_learning_rate(optimizer, rate)
             with autocast(device, settings.precision):
-                terms = method.losses(pair, chance)
+                terms = method.losses(pair, step_generator)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()
             scaler.unscale_(optimizer)
@@ -115,22 +115,16 @@ def stage_of(step: int, total_steps: int, stages: int) -> tuple[int, int, int]:
 
 
 def views_of(
-    batch: SliceBatch, method: Method, stage: int, scale: HuScale, device: torch.device, chance: torch.Generator
+    batch: SliceBatch, method: Method, stage: int, scale: HuScale, device: torch.device, generator: torch.Generator
 ) -> ViewPair:
     """Both views of a batch, its slices put in the order of partners."""
-    order, has_partner = pair_partners(batch.patient, chance)
+    order, has_partner = pair_partners(batch.patient, generator)
     images = send(batch.image_hu[order], device)
-    plan = vars(method.view_plan(stage))
-    pair = make_view_pair(images, has_partner, scale=scale, generator=chance, **plan)
+    pair = make_view_pair(images, has_partner, method.view_plan(stage), scale, generator)
     volumes = {case: number for number, case in enumerate(dict.fromkeys(batch.case))}
-    volume_N = torch.tensor([volumes[case] for case in batch.case])[order]
-    depth_N = ((batch.slice_index + 0.5) / batch.n_slices)[order]
-    return replace(
-        pair,
-        volume_N=send(volume_N, device),
-        depth_N=send(depth_N, device),
-        stage=stage,
-    )
+    volume_B = torch.tensor([volumes[case] for case in batch.case])[order]
+    depth_B = ((batch.slice_index + 0.5) / batch.n_slices)[order]
+    return replace(pair, volume_B=send(volume_B, device), depth_B=send(depth_B, device), stage=stage)
 
 
 def pretraining_cases(config: Config, store: Store) -> tuple[str, ...]:
@@ -180,7 +174,7 @@ def _export(config: Config, store: Store, method: Method, scale: HuScale, folder
         "kind": "pretrained",
         "pixelglobal_version": __version__,
         "citation": method.citation,
-        **{section: values[section] for section in ("network", "pretrain", *config.method_sections)},
+        **{section: values[section] for section in ("network", "pretrain", config.method_section)},
         "seed": config.seed,
         "scale": vars(scale),
         "parts": sorted({name.partition(".")[2] for name in parts if name.split(".")[1] in ("encoder", "decoder")}),

@@ -1,4 +1,4 @@
-"""What the workers of one training tell each other: means, sums and the first one's word."""
+"""What the workers of one training exchange: gradients, means, sums and the decisions of the first one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def averaging_gradients(model: nn.Module, world_size: int) -> nn.Module:
+    """The model, wrapped so that a backward pass averages its gradients if there are several workers."""
+    return DistributedDataParallel(model) if world_size > 1 else model
 
 
 def value_of_the_first_worker(value: float, world_size: int) -> float:
@@ -15,6 +22,11 @@ def value_of_the_first_worker(value: float, world_size: int) -> float:
     if world_size > 1:
         torch.distributed.broadcast_object_list(shared, src=0)
     return shared[0]
+
+
+def sum_over_workers(values: torch.Tensor) -> None:
+    """Replace a tensor by its sum over the workers, in place; all must call it."""
+    torch.distributed.all_reduce(values)
 
 
 def mean_over_workers(values: Mapping[str, float], world_size: int) -> dict[str, float]:

@@ -1,0 +1,56 @@
+"""Methods of pre-training by name. A method is a plug-in: its class is imported when it is first asked for.
+
+A method of the library has a line in `METHODS`; a method of your own is named `module:Class`, where the module can be
+imported. Both are the same file: see docs/how-to/add-a-method.md. This is the one place that reaches up from the
+settings to the methods, by name and never by an import.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+METHODS = {
+    "pixel_global": "pixelglobal.methods.pixel_global:PixelGlobal",
+    "gl": "pixelglobal.methods.gl:Gl",
+    "pgl": "pixelglobal.methods.pgl:Pgl",
+    "byol": "pixelglobal.methods.byol:Byol",
+    "simclr": "pixelglobal.methods.simclr:SimClr",
+    "dino": "pixelglobal.methods.dino:Dino",
+}
+
+
+def method_class(method: str) -> type[Any]:
+    """The class of a method of METHODS, or of `module:Class`.
+
+    Raises ValueError when there is no such class, when it is no `methods.base.Method`, or when the name of its section
+    of settings belongs to another method.
+    """
+    if method not in METHODS and ":" not in method:
+        raise ValueError(
+            f"pretrain.method={method!r} is unknown: choose one of {', '.join(METHODS)}, or give module:Class for a "
+            "method of your own"
+        )
+    module, _, attribute = METHODS.get(method, method).partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"pretrain.method={method!r}: {error}. Give one of {', '.join(METHODS)}, or module:Class where the module "
+            "can be imported (PYTHONPATH)"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, import_module("pixelglobal.methods.base").Method)):
+        raise ValueError(f"pretrain.method={method!r} is no subclass of pixelglobal.methods.base.Method")
+    if found.name != method and (found.name in METHODS or not found.name.isidentifier()):
+        raise ValueError(
+            f"pretrain.method={method!r}: its class attribute `name` is {found.name!r}; expected a word of its own, "
+            "which also names its section of settings"
+        )
+    return found
+
+
+@cache
+def variants() -> dict[str, tuple[str, Any]]:
+    """What studies compare, by the name in their tables: the method it belongs to, and its `methods.base.Variant`."""
+    return {name: (method, variant) for method in METHODS for name, variant in method_class(method).variants.items()}
