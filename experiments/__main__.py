@@ -1,5 +1,5 @@
 """`python -m experiments plan|run|status|report STUDY|all`: the studies, from the checkout; `browse`: their pages;
-`bench NAME`: what things cost; `score` and `significance`: for predictions and rows that were made elsewhere.
+`bench NAME`: what things cost; `demo`: all of it on a synthetic cohort.
 
 The same command again continues: finished stages cost nothing.
 """
@@ -20,85 +20,129 @@ from experiments.report.collect import failures, finished
 from experiments.report.study_report import report_study
 from experiments.runner.plan import make_plan, show_plan
 from experiments.runner.progress import counts, overview, shown
-from experiments.runner.publish import publish
+from experiments.runner.results import publish, refuse_other_versions
 from experiments.runner.stages import check_writable
-from experiments.runner.tune import run_grid
-from experiments.studies.options import STUDIES, Asked, takes_a_study
+from experiments.runner.tune import run_all
+from experiments.selection import (
+    Fractions,
+    Methods,
+    Out,
+    Overrides,
+    Preset,
+    Request,
+    Seeds,
+    Selection,
+    Stores,
+    StudyName,
+    select,
+)
 from pixelglobal.cluster.resources import start_ray, trials_at_once
-from pixelglobal.scoring_commands import score, significance
+from pixelglobal.config.overrides import resolve
+from pixelglobal.data.phantom import make_phantom_cohort
+from pixelglobal.data.prepare import prepare
 from pixelglobal.tables.terminal import for_terminal
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(bench, name="bench")
-app.command()(score)
-app.command()(significance)
 console = Console()
+
+RUNS, STORES = Path("runs"), [Path("store")]
 
 
 @app.command()
-@takes_a_study
 def plan(
-    asked: Asked,
-    price_per_hour: Annotated[float | None, typer.Option(help="of a GPU, or of a CPU core without one")] = None,
-    calibrate: Annotated[bool, typer.Option(help="measure a few steps of work that never ran here")] = True,
+    study: StudyName,
+    overrides: Overrides = None,
+    store: Stores = None,
+    out: Out = RUNS,
+    preset: Preset = "small",
+    seeds: Seeds = "0,1,2",
+    methods: Methods = None,
+    fractions: Fractions = None,
+    price_per_hour: Annotated[float | None, typer.Option(help="Of a GPU, or of a CPU core without one.")] = None,
+    calibrate: Annotated[bool, typer.Option(help="Measure a few steps of work that never ran here.")] = True,
 ) -> None:
     """Print what a study will compute, what is there already, and what the rest costs; trains nothing."""
-    check_writable(asked.out)
+    selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
+    for one in selection.studies:
+        console.print(f"{one.title}. {one.question} {one.cost}", soft_wrap=True, highlight=False, markup=False)
     console.print("measuring a few steps of what never ran here ..." if calibrate else "", style="dim")
-    made = make_plan(asked.all_chains, asked.out, calibrate=calibrate)
-    made.save(asked.out / "plans" / f"{asked.study}.json")
+    made = make_plan(selection.all_pipelines, out, calibrate=calibrate)
+    made.save(out / "plans" / f"{study}.json")
     show_plan(made, console, price_per_hour)
 
 
 @app.command()
-@takes_a_study
-def run(asked: Asked) -> None:
-    """Run what is missing of a study, then write its report."""
-    check_writable(asked.out)
-    chains, cluster = asked.all_chains, asked.config.cluster
-    if not all(chain.evaluate.is_complete for chain in chains):
-        at_once = trials_at_once(asked.config, cluster.finetune_workers, start_ray())
-        with shown(chains, console, at_once):
-            run_grid([chain.cell for chain in chains], asked.out)
-    _write_reports(asked)
-    if any(not chain.evaluate.is_complete for chain in chains):
+def run(
+    study: StudyName,
+    overrides: Overrides = None,
+    store: Stores = None,
+    out: Out = RUNS,
+    preset: Preset = "small",
+    seeds: Seeds = "0,1,2",
+    methods: Methods = None,
+    fractions: Fractions = None,
+) -> None:
+    """Run what is missing of a study, then write its report and print its verdict."""
+    selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
+    pipelines, config = selection.all_pipelines, selection.config
+    if not all(pipeline.evaluate.is_complete for pipeline in pipelines):
+        at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
+        with shown(pipelines, console, at_once):
+            run_all([pipeline.run for pipeline in pipelines], out)
+    _write_reports(selection)
+    if any(not pipeline.evaluate.is_complete for pipeline in pipelines):
         raise typer.Exit(1)
 
 
 @app.command()
-@takes_a_study
 def status(
-    asked: Asked,
-    watch: Annotated[bool, typer.Option(help="look again every 5 seconds until all is done or failed")] = False,
+    study: StudyName,
+    overrides: Overrides = None,
+    store: Stores = None,
+    out: Out = RUNS,
+    preset: Preset = "small",
+    seeds: Seeds = "0,1,2",
+    methods: Methods = None,
+    fractions: Fractions = None,
+    watch: Annotated[bool, typer.Option(help="Look again every 5 seconds until all is done or failed.")] = False,
 ) -> None:
-    """Print what every cell of a study is doing, the best so far, how long is left, and why cells failed."""
-    chains = asked.all_chains
+    """Print what every run of a study is doing, the best so far, how long is left, and why runs failed."""
+    request = Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions)
+    pipelines = _selected(request, to_write=False).all_pipelines
     while True:
         if watch:
             console.clear()
-        console.print(overview(chains))
-        console.print(counts(chains), highlight=False)
-        if not watch or all(chain.evaluate.is_complete or chain.error() for chain in chains):
+        console.print(overview(pipelines))
+        console.print(counts(pipelines), highlight=False)
+        if not watch or all(pipeline.evaluate.is_complete or pipeline.error() for pipeline in pipelines):
             break
         time.sleep(5)
-    for chain in chains:
-        if (error := chain.error()) is not None:
-            console.print(f"{chain.cell.name} failed:", style="bold red", highlight=False)
+    for pipeline in pipelines:
+        if (error := pipeline.error()) is not None:
+            console.print(f"{pipeline.run.name} failed:", style="bold red", highlight=False)
             console.print(error, style="red", highlight=False, markup=False)
 
 
 @app.command()
-@takes_a_study
-def report(asked: Asked) -> None:
-    """Write the report of a study from what is finished."""
-    check_writable(asked.out)
-    _write_reports(asked)
+def report(
+    study: StudyName,
+    overrides: Overrides = None,
+    store: Stores = None,
+    out: Out = RUNS,
+    preset: Preset = "small",
+    seeds: Seeds = "0,1,2",
+    methods: Methods = None,
+    fractions: Fractions = None,
+) -> None:
+    """Write the report of a study from what is finished, and print its verdict."""
+    _write_reports(_selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions)))
 
 
 @app.command()
 def browse(
-    out: Annotated[Path, typer.Option(help="of the studies to show")] = Path("runs"),
-    port: Annotated[int, typer.Option(help="of 127.0.0.1; 0 takes a free one")] = 8100,
+    out: Annotated[Path, typer.Option(help="The folder of the studies to show.")] = RUNS,
+    port: Annotated[int, typer.Option(help="A port of 127.0.0.1; 0 takes a free one.")] = 8100,
 ) -> None:
     """Serve the reports of a folder to this machine's browser, and say how to see the trials in TensorBoard."""
     if not reports_of(out):
@@ -110,14 +154,41 @@ def browse(
         server.serve_forever()
 
 
-def _write_reports(asked: Asked) -> None:
-    publish(asked.all_chains, asked.out)
-    for study, chains in asked.chains.items():
-        for note in failures(chains):
-            console.print(note, style="red", markup=False)
-        if len(asked.chains) > 1 and not finished(chains):
-            continue  # of several studies some have results
-        made = report_study(STUDIES[study], chains, asked.out / study)
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder of everything that the demo makes.")] = Path("demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Go the whole way on a synthetic cohort: scans, slices, pre-training, fine-tuning, evaluation, report."""
+    cohort = make_phantom_cohort(out / "phantom")
+    console.print(f"a synthetic CT cohort is in {cohort}", highlight=False)
+    prepared = prepare(cohort, out / "store", resolve("smoke", overrides or ()).prepare)
+    console.print(f"{len(prepared.store.cases)} scans prepared in {prepared.store.root}", highlight=False)
+    run("comparison", overrides, [prepared.store.root], out / "runs", preset="smoke", seeds="0,1")
+
+
+def _selected(request: Request, *, to_write: bool = True) -> Selection:
+    """The runs that are asked for, in a folder that this version can read and, if need be, write to."""
+    selection = select(request)
+    if to_write:
+        check_writable(request.out)
+    refuse_other_versions(request.out)
+    return selection
+
+
+def _write_reports(selection: Selection) -> None:
+    publish(selection.all_pipelines, selection.out)
+    for study in selection.studies:
+        pipelines = selection.pipelines[study.name]
+        if len(selection.pipelines) > 1 and not finished(pipelines):  # of several studies some have results
+            for note in failures(pipelines):
+                console.print(note, style="red", markup=False, soft_wrap=True)
+            continue
+        made = report_study(study, pipelines, selection.out / study.name)
+        for warning in made.warnings:
+            console.print(warning, style="bold red", markup=False, soft_wrap=True)
+        for cohort, verdict in made.verdicts.items():
+            console.print(f"{study.title} on {cohort}. {verdict}", style="bold", markup=False, soft_wrap=True)
         for table in made.tables:
             console.print(for_terminal(table, console.width))
         console.print(f"Report: {made.page.resolve()}", soft_wrap=True, highlight=False)

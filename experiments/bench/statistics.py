@@ -79,8 +79,8 @@ def run_error_rates(
 
 def drawn(found: Findings) -> str:
     """The false alarms of `bench_statistics` as SVG."""
+    from experiments.report.error_rates import draw_error_rates
     from experiments.report.figures import svg
-    from experiments.report.statistics_figures import draw_error_rates
 
     runs = {name.split(", ", 2)[2]: rate for name, rate in found.ratios.items() if "trained twice" in name}
     return svg(draw_error_rates(pd.DataFrame(found.rows), runs))

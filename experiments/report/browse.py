@@ -26,13 +26,13 @@ def tensorboard_command(out: Path) -> str:
 
 
 def index_page(out: Path) -> str:
-    """A page that lists studies, with links to their reports, and the cells that have finished."""
+    """A page that lists studies, with links to their reports, and the runs that have finished."""
     items = "".join(
         f'<li><a href="{html.escape(page.parent.name)}/report.html">{html.escape(page.parent.name)}</a></li>'
         for page in reports_of(out)
     )
-    cells = out / "cells.parquet"
-    shown = pd.read_parquet(cells).drop(columns="config") if cells.is_file() else pd.DataFrame()
+    runs = out / "runs.parquet"
+    shown = pd.read_parquet(runs).drop(columns="config") if runs.is_file() else pd.DataFrame()
     table = shown.to_html(index=False, border=0, na_rep="") if len(shown) else ""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
@@ -42,7 +42,7 @@ def index_page(out: Path) -> str:
         "font-size:.85rem}</style>"
         f"<h1>Studies</h1><ul>{items or '<li>no study has a report yet</li>'}</ul>"
         f"<p>Trials in TensorBoard: <code>{html.escape(tensorboard_command(out))}</code></p>"
-        f"<h2>Cells</h2>{table}</html>"
+        f"<h2>Runs</h2>{table}</html>"
     )
 
 

@@ -4,69 +4,68 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from experiments.report.figures import Curve, Overlay, UncertaintyPicture
-from experiments.runner.runs import Chain
+from experiments.runner.pipeline import Pipeline
 from pixelglobal.config.schema import Config
 from pixelglobal.data.volumes import read_labels
 from pixelglobal.devices import default_device
 from pixelglobal.evaluation.uncertainty_maps import uncertainty_maps
+from pixelglobal.methods.pixel_global import PixelGlobal, PixelGlobalSettings
 from pixelglobal.training.collapse_watch import collapsed_heads
 from pixelglobal.training.runs import read_metrics
 
 
-def finished(chains: Sequence[Chain]) -> list[Chain]:
-    """The chains whose evaluation is there."""
-    return [chain for chain in chains if chain.evaluate.is_complete]
+def finished(pipelines: Sequence[Pipeline]) -> list[Pipeline]:
+    """The pipelines whose evaluation is there."""
+    return [pipeline for pipeline in pipelines if pipeline.evaluate.is_complete]
 
 
-def rows_of(chains: Sequence[Chain]) -> pd.DataFrame:
-    """The rows of all finished cells, with the study's names for method and seed."""
+def rows_of(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
+    """The rows of all finished runs, with the study's names for method and seed."""
     parts = []
-    for chain in finished(chains):
-        part = pd.read_parquet(chain.rows)
-        cell = chain.cell
-        part["study"], part["method"], part["seed"], part["cohort"] = (
-            cell.study, cell.method, cell.config.seed, cell.cohort,
-        )  # fmt: skip
-        part["labelled_patients"] = chain.labelled_patients
-        parts.append(part)
+    for pipeline in finished(pipelines):
+        run = pipeline.run
+        names = {"study": run.study, "method": run.method, "seed": run.config.seed, "cohort": run.cohort}
+        labelled = pipeline.labelled_patients
+        parts.append(pd.read_parquet(pipeline.rows).assign(**names, labelled_patients=labelled))
     if not parts:
-        raise ValueError("no cell of this study is finished; run it first, or see why its cells failed with `status`")
+        raise ValueError("no run of this study is finished; run it first, or see why its runs failed with `status`")
     return pd.concat(parts, ignore_index=True)
 
 
-def by_cohort(chains: Sequence[Chain]) -> dict[str, list[Chain]]:
-    """The chains of each cohort, in the order of the study."""
-    groups: dict[str, list[Chain]] = {}
-    for chain in chains:
-        groups.setdefault(chain.cell.cohort, []).append(chain)
+def by_cohort(pipelines: Sequence[Pipeline]) -> dict[str, list[Pipeline]]:
+    """The pipelines of each cohort, in the order of the study."""
+    groups: dict[str, list[Pipeline]] = {}
+    for pipeline in pipelines:
+        groups.setdefault(pipeline.run.cohort, []).append(pipeline)
     return groups
 
 
-def curves_of(chains: Sequence[Chain], kind: str) -> list[Curve]:
+def curves_of(pipelines: Sequence[Pipeline], kind: str) -> list[Curve]:
     """The training logs of one kind of stage, "pretrain" or "finetune"."""
-    seen: dict[str, Curve] = {}  # cells share stages
-    for chain in chains:
-        stage = getattr(chain, kind)
+    seen: dict[str, Curve] = {}  # runs share stages
+    for pipeline in pipelines:
+        stage = getattr(pipeline, kind)
         if stage is not None and (stage.folder / "metrics.jsonl").is_file():
-            seen.setdefault(stage.name, Curve(chain.cell.method, chain.cell.config.seed, read_metrics(stage.folder)))
+            run = pipeline.run
+            seen.setdefault(stage.name, Curve(run.method, run.config.seed, read_metrics(stage.folder)))
     return list(seen.values())
 
 
-def overlays_of(chains: Sequence[Chain], count: int = 3) -> list[Overlay]:
+def overlays_of(pipelines: Sequence[Pipeline], count: int = 3) -> list[Overlay]:
     """For a few test cases of one cohort the slice with most structures: the reference, and each method's first run."""
-    firsts: dict[str, Chain] = {}
-    for chain in finished(chains):
-        firsts.setdefault(chain.cell.method, chain)
-    any_chain = next(iter(firsts.values()))
-    store = any_chain.cell.store
+    firsts: dict[str, Pipeline] = {}
+    for pipeline in finished(pipelines):
+        firsts.setdefault(pipeline.run.method, pipeline)
+    any_pipeline = next(iter(firsts.values()))
+    store = any_pipeline.run.store
     cases = sorted(
-        path.name.removesuffix(".nii.gz") for path in (any_chain.evaluate.folder / "predictions").glob("*.gz")
+        path.name.removesuffix(".nii.gz") for path in (any_pipeline.evaluate.folder / "predictions").glob("*.gz")
     )
     overlays = []
     for case in [cases[i] for i in np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int)]:
@@ -74,8 +73,8 @@ def overlays_of(chains: Sequence[Chain], count: int = 3) -> list[Overlay]:
         variety = [len(np.unique(s)) * 1e6 + np.count_nonzero(s) for s in reference]
         index = int(np.argmax(variety))
         predictions = {
-            method: read_labels(chain.evaluate.folder / "predictions" / f"{case}.nii.gz")[0][index]
-            for method, chain in firsts.items()
+            method: read_labels(pipeline.evaluate.folder / "predictions" / f"{case}.nii.gz")[0][index]
+            for method, pipeline in firsts.items()
         }
         image = store.paste_back_image(case, store.read_case(case).image_hu[index].numpy())
         overlays.append(
@@ -84,51 +83,55 @@ def overlays_of(chains: Sequence[Chain], count: int = 3) -> list[Overlay]:
     return overlays
 
 
-def uncertainty_of(chains: Sequence[Chain], count: int = 4) -> list[UncertaintyPicture]:
+def uncertainty_of(pipelines: Sequence[Pipeline], count: int = 4) -> list[UncertaintyPicture]:
     """Teacher uncertainty of the middle slices of a few test cases, from the first run that has a pixel head."""
-    for chain in finished(chains):
-        settings = chain.cell.config.pretrain
-        if chain.pretrain is None or settings.method != "pixel_global" or not settings.pixel_matching:
+    for pipeline in finished(pipelines):
+        config = pipeline.run.config
+        if pipeline.pretrain is None or config.pretrain.method != PixelGlobal.name:
             continue
-        pictures, store = [], chain.cell.store
+        if not cast(PixelGlobalSettings, config.methods[PixelGlobal.name]).pixel_matching:
+            continue
+        pictures, store = [], pipeline.run.store
         for case in store.splits.test[:count]:
             whole = store.read_case(case)
             index = int(whole.label.flatten(1).count_nonzero(1).argmax())
             image = whole.image_hu[index : index + 1]
-            u = uncertainty_maps(chain.pretrain.folder / "model", image, default_device())[0].numpy()
+            u = uncertainty_maps(pipeline.pretrain.folder / "model", image, default_device())[0].numpy()
             pictures.append(UncertaintyPicture(case, index, image[0].numpy(), u))
         return pictures
     return []
 
 
-def cell_table(chains: Sequence[Chain]) -> list[dict[str, Any]]:
-    """One flat record for each cell: what it is, its state and score, commit and stages, and what settings differ."""
+def run_table(pipelines: Sequence[Pipeline]) -> list[dict[str, Any]]:
+    """One flat record for each run: what it is, its state and score, commit and stages, and what settings differ."""
     records = []
-    settings = [flat_settings(chain.cell.config) for chain in chains]
-    differ = [name for name in settings[0] if len({str(own[name]) for own in settings}) > 1 and name != "seed"]
-    for chain, own in zip(chains, settings, strict=True):
-        config, done = chain.cell.config, chain.evaluate.is_complete
+    settings = [flat_settings(pipeline.run.config) for pipeline in pipelines]
+    names = dict.fromkeys(name for of_run in settings for name in of_run if name != "seed")
+    differ = [name for name in names if len({str(of_run.get(name)) for of_run in settings}) > 1]
+    for pipeline, of_run in zip(pipelines, settings, strict=True):
+        config, done = pipeline.run.config, pipeline.evaluate.is_complete
         record: dict[str, Any] = {
-            "cell": chain.cell.name,
-            "method": chain.cell.method,
+            "run": pipeline.run.name,
+            "method": pipeline.run.method,
             "seed": config.seed,
-            "state": "done" if done else "failed" if chain.error() else "missing",
-            "cohort": chain.cell.cohort,
-            "labelled patients": chain.labelled_patients,
+            "state": "done" if done else "failed" if pipeline.error() else "missing",
+            "cohort": pipeline.run.cohort,
+            "labelled patients": pipeline.labelled_patients,
             "mean DSC (%)": "",
         }
         if done:
-            rows = pd.read_parquet(chain.rows)
+            rows = pd.read_parquet(pipeline.rows)
             volumes = rows[(rows["slice_index"] == -1) & rows["contoured"]]
-            commit = json.loads((chain.evaluate.folder / "environment.json").read_text())["commit"]
+            commit = json.loads((pipeline.evaluate.folder / "environment.json").read_text())["commit"]
             record["commit"] = commit if commit.startswith("source-") else commit[:10]
             record["mean DSC (%)"] = f"{volumes.groupby('structure')['dice'].mean().mean() * 100:.2f}"
-        for stage in (chain.pretrain, chain.finetune, chain.evaluate):
+        for stage in (pipeline.pretrain, pipeline.finetune, pipeline.evaluate):
             if stage is not None:
                 record[f"{stage.kind} (s)"] = f"{stage.seconds:.0f}" if stage.is_complete else ""
                 record[f"{stage.kind} folder"] = stage.name
-        used = [name for name in differ if chain.pretrain is not None or not name.startswith("pretrain.")]
-        record |= {name: str(own[name]) for name in used}
+        pretraining = tuple(f"{section}." for section in ("pretrain", *config.methods))
+        used = [name for name in differ if pipeline.pretrain is not None or not name.startswith(pretraining)]
+        record |= {name: str(of_run.get(name, "")) for name in used}
         records.append(record)
     columns = list(dict.fromkeys(key for record in records for key in record))
     return [{column: record.get(column, "") for column in columns} for record in records]
@@ -145,24 +148,24 @@ def flat_settings(config: Config) -> dict[str, Any]:
     return flat
 
 
-def leakage_note(chains: Sequence[Chain]) -> tuple[str, bool]:
+def leakage_note(pipelines: Sequence[Pipeline]) -> tuple[str, bool]:
     """A sentence on whether any test scan, by its voxels, was seen in training for its own result; and whether so.
 
-    A scan that is tested in one cohort and trained on in another harms no result here, since every cell's models see
+    A scan that is tested in one cohort and trained on in another harms no result here, since every run's models see
     one cohort; it is named all the same, for whoever goes on with these models.
     """
     tested: dict[str, set[str]] = {}  # the voxels of a scan to cohorts
     seen: dict[str, set[str]] = {}
     leaked = set()
-    for chain in finished(chains):
-        cell, cases = chain.cell, chain.cell.store.cases
-        own_test = set(cases[cases["case"].isin(cell.store.splits.test)]["sha256"])
-        facts = json.loads((chain.finetune.folder / "model" / "model.json").read_text())
-        own_seen = {sha: case for case, sha in facts["cases_seen"].items()}
-        leaked |= {f"{own_seen[sha]} in {cell.name}" for sha in own_test & own_seen.keys()}
-        for cohorts, scans in ((tested, own_test), (seen, own_seen)):
+    for pipeline in finished(pipelines):
+        run, cases = pipeline.run, pipeline.run.store.cases
+        test_scans = set(cases[cases["case"].isin(run.store.splits.test)]["sha256"])
+        facts = json.loads((pipeline.finetune.folder / "model" / "model.json").read_text())
+        seen_scans = {sha: case for case, sha in facts["cases_seen"].items()}
+        leaked |= {f"{seen_scans[sha]} in {run.name}" for sha in test_scans & seen_scans.keys()}
+        for cohorts, scans in ((tested, test_scans), (seen, seen_scans)):
             for sha in scans:
-                cohorts.setdefault(sha, set()).add(cell.cohort)
+                cohorts.setdefault(sha, set()).add(run.cohort)
     shared = {
         f"{sha[:8]} (tested in {a}, trained on in {b})"
         for sha in tested.keys() & seen.keys()
@@ -181,31 +184,31 @@ def leakage_note(chains: Sequence[Chain]) -> tuple[str, bool]:
     return note, False
 
 
-def failures(chains: Sequence[Chain]) -> list[str]:
-    """One sentence for each cell that has no result."""
+def failures(pipelines: Sequence[Pipeline]) -> list[str]:
+    """One sentence for each run that has no result."""
     notes = []
-    for chain in chains:
-        if not chain.evaluate.is_complete:
-            error = (chain.error() or "it has not run").strip().splitlines()[-1]
-            notes.append(f"{chain.cell.name} has no result: {error}")
+    for pipeline in pipelines:
+        if not pipeline.evaluate.is_complete:
+            error = (pipeline.error() or "it has not run").strip().splitlines()[-1]
+            notes.append(f"{pipeline.run.name} has no result: {error}")
     return notes
 
 
-def collapses(chains: Sequence[Chain]) -> list[str]:
+def collapses(pipelines: Sequence[Pipeline]) -> list[str]:
     """One sentence for each pre-training that ended collapsed, as `pretrain.on_collapse=warn` allows."""
     notes = {}
-    for chain in chains:
-        stage = chain.pretrain  # cells share stages: the first names it
+    for pipeline in pipelines:
+        stage = pipeline.pretrain  # runs share stages: the first names it
         if stage is not None and stage.name not in notes and (heads := collapsed_heads(read_metrics(stage.folder))):
             notes[stage.name] = (
-                f"The pre-training of {chain.cell.name} ended collapsed ({' and '.join(heads)} head; {stage.name}): "
+                f"The pre-training of {pipeline.run.name} ended collapsed ({' and '.join(heads)} head; {stage.name}): "
                 "its codes tell hardly any inputs apart"
             )
     return list(notes.values())
 
 
-def environment_of(chains: Sequence[Chain]) -> dict[str, Any]:
-    """Where the first finished cell ran, and its resolved settings."""
-    chain = finished(chains)[0]
-    place = json.loads((chain.evaluate.folder / "environment.json").read_text())
-    return {"environment": place, "settings of the first cell": chain.cell.config.model_dump(mode="json")}
+def environment_of(pipelines: Sequence[Pipeline]) -> dict[str, Any]:
+    """Where the first finished run ran, and its resolved settings."""
+    pipeline = finished(pipelines)[0]
+    place = json.loads((pipeline.evaluate.folder / "environment.json").read_text())
+    return {"environment": place, "settings of the first run": pipeline.run.config.model_dump(mode="json")}

@@ -20,6 +20,12 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pixelglobal.config.registry import variants
+from pixelglobal.tables.averages import score_table
+from pixelglobal.tables.metric import METRICS
+from pixelglobal.tables.owed_scores import owed_scores
+from pixelglobal.tables.rows import complete_rows
+
 matplotlib.use("Agg")
 
 
@@ -32,19 +38,12 @@ INK = "#1a1d22"  # text and axes; the page shows this one colour in its own text
 GREY = "#8b949e"  # seen on white and on black
 
 
-# After Okabe and Ito; a method has one colour in every figure.
-METHOD_COLORS = {"random": "#8b949e", "gl": "#e69f00", "pgl": "#cc79a7", "go": "#56b4e9", "gp": "#d55e00"}
-
-
-METHOD_COLORS |= {"gpc": "#009e73", "full": "#1a80bb"}
-
-
-METHOD_COLORS |= {"gpc_printed": "#66c2a5", "gpc_detached": "#b3de69", "gpc_hinge": "#009e73"}
-
-
-METHOD_COLORS |= {"full_printed": "#80b1d3", "full_detached": "#bebada", "full_hinge": "#1a80bb"}
-
-
+# After Okabe and Ito, as the methods' own colours are; a method has one colour in every figure.
+STUDY_COLORS = {
+    "random": "#8b949e",
+    "gpc_printed": "#66c2a5", "gpc_detached": "#b3de69", "gpc_hinge": "#009e73",
+    "full_printed": "#80b1d3", "full_detached": "#bebada", "full_hinge": "#1a80bb",
+}  # fmt: skip
 OTHER_COLORS = ("#a6761d", "#7570b3", "#66a61e", "#e7298a")  # of methods that have none above, in order
 
 
@@ -126,8 +125,9 @@ def svg(figure: Figure) -> str:
 
 def method_colors(methods: Sequence[str]) -> dict[str, str]:
     """A colour for each method; the known methods have the same one in every figure of every study."""
-    others = [m for m in methods if m not in METHOD_COLORS]
-    return {m: METHOD_COLORS.get(m) or OTHER_COLORS[others.index(m) % len(OTHER_COLORS)] for m in methods}
+    known = STUDY_COLORS | {name: variant.color for name, (_, variant) in variants().items()}
+    others = [m for m in methods if m not in known]
+    return {m: known.get(m) or OTHER_COLORS[others.index(m) % len(OTHER_COLORS)] for m in methods}
 
 
 @house_style()
@@ -161,22 +161,22 @@ def draw_curves(curves: Sequence[Curve], names: Mapping[str, str], title: str) -
 
 @house_style()
 def draw_patients(rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Each patient's mean 3-D DSC in each run as a dot; lines join a patient's means over runs."""
-    volumes = rows[(rows["slice_index"] == -1) & rows["contoured"].astype(bool)]
-    each = volumes.groupby(["method", "seed", "patient"])["dice"].mean() * 100
-    means = each.groupby(["method", "patient"]).mean().unstack("method")[list(methods)]
+    """Each patient's mean 3-D DSC over the patient's structures in each run as a dot; lines join a patient's means over
+    runs; bars are the averages of the tables."""
+    owed = owed_scores(complete_rows(rows), methods, with_slices=False).volumes
+    table = score_table(owed, METRICS["dice"], methods, list(dict.fromkeys(owed["structure"])))
+    each = {m: np.where(table.owed, table.values[m], np.nan) for m in methods}
+    each = {m: np.nanmean(scores, axis=2) for m, scores in each.items()}  # [runs, patients]
     colors = method_colors(methods)
     figure, axis = plt.subplots(figsize=(2.2 + 1.6 * len(methods), 3.8), layout="constrained")
-    for values in means.to_numpy():
+    for values in np.stack([each[m].mean(0) for m in methods], 1):
         axis.plot(range(len(methods)), values, color=GREY, lw=0.7, alpha=0.6, zorder=1)
     for i, method in enumerate(methods):
         runs = each[method]
-        seeds = sorted(runs.index.get_level_values("seed").unique())
-        for k, seed in enumerate(seeds):
-            shift = 0.3 * (k - (len(seeds) - 1) / 2) / len(seeds)
-            y = runs[seed].to_numpy()
+        for k, y in enumerate(runs):
+            shift = 0.3 * (k - (len(runs) - 1) / 2) / len(runs)
             axis.scatter(np.full(len(y), i + shift), y, s=14, color=colors[method], alpha=0.75, zorder=2, lw=0)
-        mean = means[method].mean()
+        mean = table.mean(method, None)
         axis.hlines(mean, i - 0.24, i + 0.24, color=colors[method], lw=2.2, zorder=3)
         axis.annotate(f"{mean:.1f}", (i + 0.26, mean), va="center", fontsize=9, fontweight="bold")
     axis.set(xticks=range(len(methods)), xticklabels=methods, ylabel="mean DSC of a patient (%)")

@@ -42,22 +42,23 @@ def write_report(
     question: str,
     tables: Sequence[Table],
     pictures: Sequence[Picture],
-    cells: Sequence[Mapping[str, Any]],
+    runs: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
     facts: Mapping[str, Any],
+    verdicts: Sequence[str] = (),
     warnings: Sequence[str] = (),
 ) -> Path:
     """Write `out/report.html` (one file, no network), `out/tables/` and `out/figures/`; returns the page.
 
-    cells: one flat mapping per cell, shown as a table that can be sorted and filtered. warnings: sentences that nobody
-    may overlook, such as leakage and cells without a result. notes: sentences on how to read the results. Both are
-    printed above everything that a reader might quote. facts: {heading: mapping or text} such as environment, commands
-    and settings. The figures are closed.
+    verdicts: the first lines of the page. runs: one flat mapping per training run, shown as a table that can be sorted
+    and filtered. warnings: sentences that nobody may overlook, such as leakage and runs without a result. notes:
+    sentences on how to read the results. Both are printed above everything that a reader might quote. facts: {heading:
+    mapping or text} such as environment, commands and settings. The figures are closed.
     """
     names = [picture.name for picture in pictures]
     if len(set(names)) < len(names):
         raise ValueError(f"the pictures' names {', '.join(names)} must differ, since they name files")
-    methods = {str(cell["method"]) for cell in cells if "method" in cell}
+    methods = {str(run["method"]) for run in runs if "method" in run}
     shown_tables = [_write_table(table, out / "tables", i, methods) for i, table in enumerate(tables, 1)]
     shown_pictures = [_write_picture(picture, out / "figures") for picture in pictures]
     environment = jinja2.Environment(
@@ -70,10 +71,11 @@ def write_report(
     page = environment.get_template("report.html.j2").render(
         title=title,
         question=question,
+        verdicts=verdicts,
         tables=shown_tables,
         pictures=shown_pictures,
-        columns=list(dict.fromkeys(column for cell in cells for column in cell)),
-        cells=cells,
+        columns=list(dict.fromkeys(column for run in runs for column in run)),
+        runs=runs,
         notes=notes,
         warnings=warnings,
         facts=[_fact(heading, value) for heading, value in facts.items()],
@@ -86,8 +88,9 @@ def write_report(
 
 
 def _write_table(table: Table, folder: Path, number: int, methods: Iterable[str]) -> dict[str, Any]:
-    words = {method: f"-{method.rpartition(':')[2]}- {table.cells}".strip() for method in methods}  # in cells' names
-    links = {method: f"#{urlencode({'filter': own})}" for method, own in words.items()}
+    # A method leads to its runs, by a part of their names.
+    words = {method: f"-{method.rpartition(':')[2]}- {table.run_filter}".strip() for method in methods}
+    links = {method: f"#{urlencode({'filter': filter_words})}" for method, filter_words in words.items()}
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
     if len(table.comparisons):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from typing import Literal
 
 import pandas as pd
 
 from experiments.report.collect import (
     by_cohort,
-    cell_table,
     collapses,
     curves_of,
     environment_of,
@@ -21,16 +19,18 @@ from experiments.report.collect import (
     leakage_note,
     overlays_of,
     rows_of,
+    run_table,
     uncertainty_of,
 )
+from experiments.report.contrast_table import contrast_table
 from experiments.report.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
 from experiments.report.learning_curve import draw_learning_curve
 from experiments.report.page import Picture, write_report
-from experiments.report.statistics_figures import draw_ranks
+from experiments.runner.pipeline import Pipeline
 from experiments.runner.plan import against_actual
-from experiments.runner.runs import Chain, one_word
-from pixelglobal.statistics.ranking import rank_methods
-from pixelglobal.tables.averages import mean_points
+from experiments.studies.study import Study, one_word
+from experiments.studies.verdict import Verdict
+from pixelglobal.files import write_file, write_json
 from pixelglobal.tables.comparison import comparison_table
 from pixelglobal.tables.learning_curve import learning_table
 from pixelglobal.tables.paper import beside_paper
@@ -39,125 +39,127 @@ from pixelglobal.tables.table import Table
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What was written."""
+    """What was written, and what nobody may overlook."""
 
     page: Path
     tables: tuple[Table, ...]
+    verdicts: dict[str, Verdict]  # of each cohort
+    warnings: tuple[str, ...]
 
 
-def report_study(study: ModuleType, chains: Sequence[Chain], folder: Path) -> StudyReport:
-    """Write `folder/rows.parquet`, tables, figures and `folder/report.html` of the cells that are finished."""
-    rows = rows_of(chains)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(folder / "rows.parquet", index=False)
+def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> StudyReport:
+    """Write the report of the runs that are finished: rows.parquet, verdict.json, tables, figures and report.html.
+
+    Raises ValueError if no run is finished.
+    """
+    rows = rows_of(pipelines)
+    write_file(folder / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
+    cohorts = by_cohort(finished(pipelines))
+    verdicts = {cohort: study.verdict(rows[rows["cohort"] == cohort]) for cohort in cohorts}
+    write_json(folder / "verdict.json", {"study": study.name, "criterion": study.criterion, "cohorts": {
+        cohort: verdict.to_dict() for cohort, verdict in verdicts.items()}})  # fmt: skip
     tables: list[Table] = []
     pictures: list[Picture] = []
-    cohorts = by_cohort(finished(chains))
-    for cohort, own in cohorts.items():
-        of_cohort = rows[rows["cohort"] == cohort]
-        methods = list(dict.fromkeys(chain.cell.method for chain in own))
-        made = _tables(study, of_cohort, methods, f"{study.TITLE} on {cohort}")
-        drawn = _pictures(own, of_cohort, methods)
+    for cohort, of_cohort in cohorts.items():
+        made, drawn = _of_cohort(study, of_cohort, rows[rows["cohort"] == cohort], verdicts[cohort])
         if len(cohorts) > 1:
             word = one_word(cohort)
-            made = [replace(table, cells=f"-{word}-seed") for table in made]
+            made = [replace(table, run_filter=f"-{word}-seed") for table in made]
             drawn = [replace(p, name=f"{p.name}_{word}", heading=f"{p.heading}, {cohort}") for p in drawn]
         tables += made
         pictures += drawn
-    pictures += _training(chains)
-    leakage, leaked = leakage_note(chains)
+    leakage, leaked = leakage_note(pipelines)
+    warnings = [*([leakage] if leaked else []), *failures(pipelines), *collapses(pipelines)]
     page = write_report(
         folder,
-        title=f"{study.TITLE} on {' and '.join(cohorts)}",
-        question=study.QUESTION,
+        title=f"{study.title} on {' and '.join(cohorts)}",
+        question=study.question,
+        verdicts=_spoken(verdicts),
         tables=tables,
-        pictures=pictures,
-        cells=cell_table(chains),
-        notes=[*claims(study), *([] if leaked else [leakage])],
-        warnings=[*([leakage] if leaked else []), *failures(chains), *collapses(chains)],
-        facts={**_estimate(study, chains, folder.parent), **environment_of(chains)},
+        pictures=[*pictures, *_training(pipelines)],
+        runs=run_table(pipelines),
+        notes=[f"The paper says: {study.paper_says}", study.criterion, *([] if leaked else [leakage])],
+        warnings=warnings,
+        facts={
+            "the study": {"unit of analysis": study.unit_of_analysis, "cost": study.cost},
+            **_estimate(study, pipelines, folder.parent),
+            **environment_of(pipelines),
+        },
     )
-    return StudyReport(page, tuple(tables))
+    return StudyReport(page, tuple(tables), verdicts, tuple(warnings))
 
 
-def claims(study: ModuleType) -> list[str]:
-    """What the paper says on a study's question, and what would count as not reproduced: from the head of its file."""
-    paragraphs = re.split(r"\n(?=\S)", study.__doc__ or "")
-    wanted = [p for p in paragraphs if p.startswith(("The paper says:", "Not "))]
-    return [" ".join(p.split()) for p in wanted]
+def _spoken(verdicts: dict[str, Verdict]) -> list[str]:
+    """The verdict of each cohort; its name only where there are several."""
+    return [str(v) if len(verdicts) == 1 else f"{cohort}. {v}" for cohort, v in verdicts.items()]
 
 
-def _estimate(study: ModuleType, chains: Sequence[Chain], out: Path) -> dict[str, dict[str, str]]:
+def _of_cohort(
+    study: Study, pipelines: Sequence[Pipeline], rows: pd.DataFrame, verdict: Verdict
+) -> tuple[list[Table], list[Picture]]:
+    """Tables and pictures of one cohort."""
+    methods = list(dict.fromkeys(pipeline.run.method for pipeline in pipelines))
+    title = f"{study.title} on {rows['cohort'].iloc[0]}"
+    contrasts = [contrast_table(verdict, f"{title}: what the verdict rests on")]
+    return [*_tables(study, rows, methods, title), *contrasts], _pictures(pipelines, rows, methods)
+
+
+def _estimate(study: Study, pipelines: Sequence[Pipeline], out: Path) -> dict[str, dict[str, str]]:
     """Every plan that was made of this study, against what it took."""
-    stages = {stage.name: stage for chain in chains for stage in chain.stages}
-    said = {name: against_actual(out / "plans" / f"{name}.json", stages) for name in (study.NAME, "all")}
+    stages = {stage.name: stage for pipeline in pipelines for stage in pipeline.stages}
+    said = {name: against_actual(out / "plans" / f"{name}.json", stages) for name in (study.name, "all")}
     return {f"plan of {name} against actual": lines for name, lines in said.items() if lines}
 
 
-def _tables(study: ModuleType, rows: pd.DataFrame, methods: list[str], title: str) -> list[Table]:
+def _tables(study: Study, rows: pd.DataFrame, methods: list[str], title: str) -> list[Table]:
     """The tables of one cohort."""
-    reference = study.REFERENCE if study.REFERENCE in methods else methods[-1]
+    reference = study.reference if study.reference in methods else methods[-1]
     if rows["labelled_patients"].nunique() > 1:
         return [learning_table(rows, reference=reference, title=title)]
-    tables = [comparison_table(rows, reference=reference, title=title)]
-    if len(methods) > 1 and rows.groupby("method")["seed"].nunique().min() >= 3:
-        claim = f"{title}: a claim about the methods"
-        tables.append(comparison_table(rows, reference=reference, title=claim, unit="patient", claim="method"))
-    beside = beside_paper(rows, cohort=rows["cohort"].iloc[0], table=getattr(study, "PAPER_TABLE", "1"))
+    few_runs = rows.groupby("method")["seed"].nunique().min() < 3  # then the slices, as in the paper, stand below
+    unit: Literal["patient", "both"] = "both" if few_runs else "patient"
+    tables = [comparison_table(rows, reference=reference, title=title, unit=unit)]
+    beside = beside_paper(rows, cohort=rows["cohort"].iloc[0], table=study.paper_table)
     return tables if beside is None else [*tables, beside]
 
 
-def _ranks(rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
-    """Mean ranks over structures, of three methods or more."""
-    points = mean_points(rows, methods)
-    if len(methods) < 3 or len(points) < 2:
-        return []
-    caption = (
-        "Methods ranked on every structure by mean DSC over patients and runs (Friedman with Nemenyi's critical "
-        "difference); a thick bar joins methods whose ranks cannot be told apart."
-    )
-    return [Picture("ranks", "Ranks", caption, draw_ranks(rank_methods(points.to_numpy()), methods))]
-
-
-def _pictures(chains: Sequence[Chain], rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
+def _pictures(pipelines: Sequence[Pipeline], rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
     """The pictures of one cohort."""
     pictures = []
     most = rows["labelled_patients"].max()
     if rows["labelled_patients"].nunique() > 1:
         caption = (
-            "Average DSC by number of labelled patients (the paper's Figure 5): means over test patients with their "
-            "95 % intervals, a dot for every run."
+            "Average DSC by number of labelled patients (the paper's Figure 5): means of runs, a dot for every run."
         )
         pictures.append(Picture("learning", "Learning curve", caption, draw_learning_curve(rows, methods)))
         rows = rows[rows["labelled_patients"] == most]
-        chains = [chain for chain in chains if chain.labelled_patients == most]
+        pipelines = [pipeline for pipeline in pipelines if pipeline.labelled_patients == most]
         methods = [method for method in methods if method in set(rows["method"])]
     pictures += [
         Picture(
             "patients",
             "Patients",
-            "Each dot is one test patient in one training run; grey lines join a patient's means; bars are the means "
-            "of methods.",
+            "Each dot is the mean over the structures of one test patient in one training run; grey lines join a "
+            "patient's means over runs; bars are the averages of the table.",
             draw_patients(rows, methods),
         ),
-        *_ranks(rows, methods),
         Picture(
             "overlays",
             "Overlays",
             "Test slices with the reference and each method's first run as contours (the paper's Figure 3).",
-            draw_overlays(overlays_of(chains)),
+            draw_overlays(overlays_of(pipelines)),
         ),
     ]
-    if maps := uncertainty_of(chains):
+    if maps := uncertainty_of(pipelines):
         caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
         pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
     return pictures
 
 
-def _training(chains: Sequence[Chain]) -> list[Picture]:
+def _training(pipelines: Sequence[Pipeline]) -> list[Picture]:
     """The curves of all trainings."""
     pictures = []
-    if pretraining := curves_of(chains, "pretrain"):
+    if pretraining := curves_of(pipelines, "pretrain"):
         names = {
             "loss": "loss, each method's own",
             "loss_global": "global loss",
@@ -178,7 +180,7 @@ def _training(chains: Sequence[Chain]) -> list[Picture]:
             "finetuning",
             "Fine-tuning",
             "Fine-tuning, one line for each run; the best validation Dice is what is tested.",
-            draw_curves(curves_of(chains, "finetune"), names, "Fine-tuning"),
+            draw_curves(curves_of(pipelines, "finetune"), names, "Fine-tuning"),
         )
     )
     return pictures

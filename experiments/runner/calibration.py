@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from experiments.runner.runs import Chain
+from experiments.runner.pipeline import Pipeline
 from experiments.runner.stages import Stage
 from pixelglobal.config.overrides import with_settings
 from pixelglobal.config.schema import Config
@@ -50,18 +50,18 @@ class Cost:
         return asdict(self)
 
 
-def measure(chain: Chain, stage: Stage) -> dict[str, Cost]:
+def measure(pipeline: Pipeline, stage: Stage) -> dict[str, Cost]:
     """The cost of a stage by its kind; a fine-tuning and its evaluation are measured together."""
-    cluster = chain.cell.config.cluster
+    cluster = pipeline.run.config.cluster
     use_threads(cluster.threads_per_worker or max(1, int(cluster.cpus_per_worker)))
     with tempfile.TemporaryDirectory() as folder:
         if stage.kind == "pretrain":
-            return {"pretrain": _pretraining(chain, Path(folder))}
-        return _finetuning_and_evaluation(chain, Path(folder))
+            return {"pretrain": _pretraining(pipeline, Path(folder))}
+        return _finetuning_and_evaluation(pipeline, Path(folder))
 
 
-def _pretraining(chain: Chain, folder: Path) -> Cost:
-    config, store = chain.cell.config, chain.cell.store
+def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
+    config, store = pipeline.run.config, pipeline.run.store
     settings, workers = config.pretrain, max(1, config.cluster.pretrain_workers)
     cases = pretraining_cases(config, store)
     steps_per_epoch = settings.steps_per_epoch or max(1, store.n_slices(cases) // settings.batch_size)
@@ -79,16 +79,16 @@ def _pretraining(chain: Chain, folder: Path) -> Cost:
     )
 
 
-def _finetuning_and_evaluation(chain: Chain, folder: Path) -> dict[str, Cost]:
-    config, store = chain.cell.config, chain.cell.store
+def _finetuning_and_evaluation(pipeline: Pipeline, folder: Path) -> dict[str, Cost]:
+    config, store = pipeline.run.config, pipeline.run.store
     settings, device = config.finetune, default_device()
     steps_per_epoch = settings.steps_per_epoch or max(
-        1, len(training_slices(config, store, chain.train_cases)) // settings.batch_size
+        1, len(training_slices(config, store, pipeline.train_cases)) // settings.batch_size
     )
     little = {"epochs": 3, "steps_per_epoch": 2, "validate_every_epochs": 3, "patience_epochs": 3}
     short: Config = with_settings(config, finetune=little)
     model = finetune(
-        short, store, LocalRun(folder / "finetune"), device, pretrained=None, train_cases=chain.train_cases[:2],
+        short, store, LocalRun(folder / "finetune"), device, pretrained=None, train_cases=pipeline.train_cases[:2],
         validation_cases=store.splits.validation[:1],
     )  # fmt: skip
     lines = read_metrics(folder / "finetune")

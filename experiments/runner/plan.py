@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.runner.calibration import Cost, measure
-from experiments.runner.runs import Chain
+from experiments.runner.pipeline import Pipeline
 from experiments.runner.stages import Stage, write_json
 from pixelglobal.cluster.resources import resources_without_starting, trials_at_once
 from pixelglobal.cluster.train import gpus_each
@@ -40,7 +40,7 @@ class Line:
     cohort: str
     new: int = 0
     cached: int = 0
-    shared: int = 0  # of both, those that more than one cell needs
+    shared: int = 0  # of both, those that more than one run needs
     seconds: float = 0.0  # of all new ones, one after the other
     memory_mib: float = 0.0  # of one worker
     disk_mib: float = 0.0  # that all new ones keep
@@ -70,27 +70,27 @@ class Plan:
         write_json(path, values)
 
 
-def make_plan(chains: Sequence[Chain], out: Path, *, calibrate: bool = True) -> Plan:
-    """The plan of some cells; nothing is trained but the few steps of a calibration.
+def make_plan(pipelines: Sequence[Pipeline], out: Path, *, calibrate: bool = True) -> Plan:
+    """The plan of some runs; nothing is trained but the few steps of a calibration.
 
     calibrate=False leaves the cost of work that never ran here unknown (NaN). Raises ValueError if the machine, or the
     cluster of RAY_ADDRESS, can never hold one trial.
     """
-    config = chains[0].cell.config
-    needed: dict[str, tuple[Stage, Chain]] = {}
+    config = pipelines[0].run.config
+    needed: dict[str, tuple[Stage, Pipeline]] = {}
     users: dict[str, int] = {}
-    for chain in chains:
-        for stage in chain.stages:
-            needed.setdefault(stage.name, (stage, chain))
+    for pipeline in pipelines:
+        for stage in pipeline.stages:
+            needed.setdefault(stage.name, (stage, pipeline))
             users[stage.name] = users.get(stage.name, 0) + 1
     costs = _costs([pair for pair in needed.values() if not pair[0].is_complete], out, calibrate)
     lines: dict[str, Line] = {}
     seconds: dict[str, float] = {}
-    for stage, chain in needed.values():
-        cell = chain.cell
-        line = lines.setdefault(workload(stage), Line(stage.kind, [], cell.cohort))
-        if cell.method not in line.methods:
-            line.methods.append(cell.method)
+    for stage, pipeline in needed.values():
+        run = pipeline.run
+        line = lines.setdefault(workload(stage), Line(stage.kind, [], run.cohort))
+        if run.method not in line.methods:
+            line.methods.append(run.method)
         line.shared += users[stage.name] > 1
         if stage.is_complete:
             line.cached += 1
@@ -119,7 +119,7 @@ def _summed(lines: Sequence[Line], seconds: dict[str, float], config: Config) ->
     return Plan(tuple(lines), seconds, device, device_hours, wall_hours, at_once)
 
 
-def _costs(wanted: Sequence[tuple[Stage, Chain]], out: Path, calibrate: bool) -> dict[str, Cost]:
+def _costs(wanted: Sequence[tuple[Stage, Pipeline]], out: Path, calibrate: bool) -> dict[str, Cost]:
     """The cost of each kind of work."""
     finished = _finished(out)
     memory = out / "calibration.json"
@@ -127,13 +127,13 @@ def _costs(wanted: Sequence[tuple[Stage, Chain]], out: Path, calibrate: bool) ->
     known = json.loads(memory.read_text()) if memory.is_file() else {}
     measured = {key: Cost(**value) for key, value in known.get(device, {}).items()}
     costs: dict[str, Cost] = {}
-    for stage, chain in wanted:
+    for stage, pipeline in wanted:
         key = workload(stage)
         if key in costs:
             continue
         if key not in measured and key not in finished and calibrate:
-            found = measure(chain, stage)
-            measured |= {workload(s): found[s.kind] for s in chain.stages if s.kind in found}
+            found = measure(pipeline, stage)
+            measured |= {workload(s): found[s.kind] for s in pipeline.stages if s.kind in found}
         unknown = Cost(float("nan"), float("nan"), float("nan"), "unknown: not calibrated")
         costs[key] = measured.get(key, unknown)
         if key in finished:

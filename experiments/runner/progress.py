@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from experiments.runner.runs import Chain
+from experiments.runner.pipeline import Pipeline
 from experiments.runner.stages import Stage
 from pixelglobal.training.runs import read_metrics
 
@@ -42,9 +42,9 @@ def state_of(stage: Stage) -> tuple[str, float]:
     return f"step {last['step'] + 1} of {last['steps_total']}, loss {last['loss']:.3f}{score}", share
 
 
-def seconds_left(chains: Sequence[Chain], at_once: int) -> float:
-    """An estimate from the stages that have finished, shared among the cells that run at the same time."""
-    stages = {stage.name: stage for chain in chains for stage in chain.stages}
+def seconds_left(pipelines: Sequence[Pipeline], at_once: int) -> float:
+    """An estimate from the stages that have finished, shared among the runs that run at the same time."""
+    stages = {stage.name: stage for pipeline in pipelines for stage in pipeline.stages}
     known: dict[str, list[float]] = {}
     for stage in stages.values():
         if stage.is_complete:
@@ -56,44 +56,45 @@ def seconds_left(chains: Sequence[Chain], at_once: int) -> float:
     return left["pretrain"] + (left["finetune"] + left["evaluate"]) / max(1, at_once)
 
 
-def overview(chains: Sequence[Chain]) -> Table:
-    """What every cell is doing, and the best validation Dice that its fine-tuning has reached."""
+def overview(pipelines: Sequence[Pipeline]) -> Table:
+    """What every run is doing, and the best validation Dice that its fine-tuning has reached."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("cell", "pre-training", "fine-tuning", "best", "evaluation"):
+    for column in ("run", "pre-training", "fine-tuning", "best", "evaluation"):
         table.add_column(column)
-    for chain in chains:
+    for pipeline in pipelines:
         first, second, last = (
-            state_of(s)[0] if s else "none" for s in (chain.pretrain, chain.finetune, chain.evaluate)
+            state_of(s)[0] if s else "none" for s in (pipeline.pretrain, pipeline.finetune, pipeline.evaluate)
         )
-        table.add_row(chain.cell.name, first, second, best_dice(chain), last)
+        table.add_row(pipeline.run.name, first, second, best_dice(pipeline), last)
     return table
 
 
-def best_dice(chain: Chain) -> str:
+def best_dice(pipeline: Pipeline) -> str:
     """The best validation DSC in % so far, as text; empty before the first validation."""
-    values = [v for line in read_metrics(chain.finetune.folder) if (v := line.get("validation_dice")) is not None]
+    values = [v for line in read_metrics(pipeline.finetune.folder) if (v := line.get("validation_dice")) is not None]
     return f"{max(values) * 100:.1f}" if values else ""
 
 
-def counts(chains: Sequence[Chain]) -> str:
-    """How many cells are done, running, failed and left, and the time left if as many as now run side by side."""
-    done = sum(chain.evaluate.is_complete for chain in chains)
-    failed = sum(not chain.evaluate.is_complete and chain.error() is not None for chain in chains)
-    running = sum(any(stage.is_running for stage in chain.stages) for chain in chains)
-    left = minutes(seconds_left(chains, max(1, running)))
-    waiting = max(0, len(chains) - done - failed - running)
+def counts(pipelines: Sequence[Pipeline]) -> str:
+    """How many runs are done, running, failed and left, and the time left if as many as now run side by side."""
+    done = sum(pipeline.evaluate.is_complete for pipeline in pipelines)
+    failed = sum(not pipeline.evaluate.is_complete and pipeline.error() is not None for pipeline in pipelines)
+    running = sum(any(stage.is_running for stage in pipeline.stages) for pipeline in pipelines)
+    left = minutes(seconds_left(pipelines, max(1, running)))
+    waiting = max(0, len(pipelines) - done - failed - running)
     return (
-        f"{done} of {len(chains)} cells done, {running} running, {failed} failed, {waiting} waiting; about {left} left"
+        f"{done} of {len(pipelines)} runs done, {running} running, {failed} failed, {waiting} waiting; "
+        f"about {left} left"
     )
 
 
 @contextmanager
-def shown(chains: Sequence[Chain], console: Console, at_once: int) -> Iterator[None]:
-    """Show the state of every cell while the body runs; single lines now and then if this is no terminal."""
+def shown(pipelines: Sequence[Pipeline], console: Console, at_once: int) -> Iterator[None]:
+    """Show the state of every run while the body runs; single lines now and then if this is no terminal."""
     stop, began = threading.Event(), time.monotonic()
 
     def table() -> Group:
-        return Group(overview(chains), Text(clock(began, seconds_left(chains, at_once)), style="bold"))
+        return Group(overview(pipelines), Text(clock(began, seconds_left(pipelines, at_once)), style="bold"))
 
     def watch() -> None:
         if console.is_terminal:
@@ -103,13 +104,13 @@ def shown(chains: Sequence[Chain], console: Console, at_once: int) -> Iterator[N
                 live.update(table())
             return
         while not stop.wait(SECONDS_BETWEEN_LINES):
-            running: dict[str, str] = {}  # a stage that several cells share is named once
-            for chain in chains:
-                for stage in chain.stages:
+            running: dict[str, str] = {}  # a stage that several runs share is named once
+            for pipeline in pipelines:
+                for stage in pipeline.stages:
                     if (words := state_of(stage)[0]).startswith(("step", "eval")):
-                        running.setdefault(stage.name, f"{chain.cell.name} {stage.kind} {words}")
+                        running.setdefault(stage.name, f"{pipeline.run.name} {stage.kind} {words}")
             line = "; ".join(running.values()) or "starting workers"
-            console.print(f"{clock(began, seconds_left(chains, at_once))}: {line}", soft_wrap=True, highlight=False)
+            console.print(f"{clock(began, seconds_left(pipelines, at_once))}: {line}", soft_wrap=True, highlight=False)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

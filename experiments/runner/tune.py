@@ -1,6 +1,6 @@
-"""Cells on Ray Tune: which stages are missing, what fits on the cluster at once, and what became of each cell.
+"""Runs on Ray Tune: which stages are missing, what fits on the cluster at once, and what became of each run.
 
-Two rounds: first the distinct pre-trainings, then each cell's fine-tuning and evaluation. A trial that trains on
+Two rounds: first the distinct pre-trainings, then each run's fine-tuning and evaluation. A trial that trains on
 several workers is only a driver without a CPU of its own, pinned to the head node; one that trains alone holds the CPU
 or GPU it uses. So nothing waits for something that holds what it waits for, on two cores as on a hundred nodes.
 """
@@ -10,75 +10,62 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from experiments.runner.publish import publish
-from experiments.runner.runs import Cell, Chain, chain_of
-from experiments.runner.stages import working_on
+from experiments.runner.execution import finetune_and_evaluate_once, pretrain_once
+from experiments.runner.pipeline import Pipeline, pipeline_of
+from experiments.studies.study import StudyRun
 from pixelglobal.cluster.resources import start_ray, trials_at_once
-from pixelglobal.cluster.train import gpus_each, run_evaluate, run_finetune, run_pretrain
+from pixelglobal.cluster.train import gpus_each
 from pixelglobal.config.overrides import from_dict
 from pixelglobal.data.store import Store
-from pixelglobal.devices import use_threads
 
 
-def run_grid(cells: Sequence[Cell], out: Path) -> list[Chain]:
-    """Run what is missing of every cell, each stage once; a failed cell stops no other (see `Chain.error`).
+def run_all(runs: Sequence[StudyRun], out: Path) -> list[Pipeline]:
+    """Do what is missing of every run, each stage once; a failed run stops no other (see `Pipeline.error`).
 
-    Ray must be running (`start_ray`). Raises ValueError at once if the cluster can never give what a cell asks for.
+    Ray must be running (`start_ray`). Raises ValueError at once if the cluster can never give what a run asks for.
     """
-    chains = [chain_of(cell, out) for cell in cells]
-    firsts = {c.pretrain.name: c for c in chains if c.pretrain is not None and not c.pretrain.is_complete}
-    errors = _round(
-        "pretrain",
-        [{"name": c.cell.name, **_work(c, out), "stage": name} for name, c in firsts.items()],
-        _pretrain_trial,
-        cells[0].config.cluster.pretrain_workers,
-        cells,
-        out,
-    )
-    lasts = {c.evaluate.name: c for c in chains if not c.evaluate.is_complete}
-    ready = [c for c in lasts.values() if c.pretrain is None or c.pretrain.is_complete]
-    errors |= _round(
-        "finetune",
-        [{"name": c.cell.name, **_work(c, out), "stage": c.evaluate.name} for c in ready],
-        _finish_trial,
-        cells[0].config.cluster.finetune_workers,
-        cells,
-        out,
-    )
-    for chain in chains:
-        left = [stage for stage in chain.stages if not stage.is_complete]
-        if chain.cell.name in errors and left and chain.error() is None:  # its process died and could not say why
+    pipelines = [pipeline_of(run, out) for run in runs]
+    first = {p.pretrain.name: p for p in pipelines if p.pretrain is not None and not p.pretrain.is_complete}
+    errors = _Round("pretrain", _pretrain_trial, runs[0].config.cluster.pretrain_workers).do(first, runs[0], out)
+    second = {p.evaluate.name: p for p in pipelines if not p.evaluate.is_complete}
+    ready = {name: p for name, p in second.items() if p.pretrain is None or p.pretrain.is_complete}
+    errors |= _Round("finetune", _finish_trial, runs[0].config.cluster.finetune_workers).do(ready, runs[0], out)
+    for pipeline in pipelines:
+        left = [stage for stage in pipeline.stages if not stage.is_complete]
+        if pipeline.run.name in errors and left and pipeline.error() is None:  # its process died and could not say why
             stage = left[0]
             stage.folder.mkdir(parents=True, exist_ok=True)
-            (stage.folder / "error.txt").write_text(errors[chain.cell.name])
-    return chains
+            (stage.folder / "error.txt").write_text(errors[pipeline.run.name])
+    return pipelines
 
 
-def _work(chain: Chain, out: Path) -> dict[str, Any]:
-    cell = chain.cell
+def _work(pipeline: Pipeline, out: Path) -> dict[str, Any]:
+    run = pipeline.run
     return {
-        "study": cell.study,
-        "method": cell.method,
-        "seed": cell.config.seed,
-        "cohort": cell.cohort,
-        "part": cell.part,
-        "pretrained": cell.pretrained,
-        "config": cell.config.model_dump(mode="json"),
-        "store": str(cell.store.root.resolve()),
+        "name": run.name,
+        "study": run.study,
+        "method": run.method,
+        "seed": run.config.seed,
+        "cohort": run.cohort,
+        "part": run.part,
+        "pretrained": run.pretrained,
+        "config": run.config.model_dump(mode="json"),
+        "store": str(run.store.root.resolve()),
         "out": str(out.resolve()),
     }
 
 
-def _opened(work: dict[str, Any]) -> Chain:
+def _opened(work: dict[str, Any]) -> Pipeline:
     store, config = Store.open(work["store"]), from_dict(work["config"])
-    cell = Cell(work["study"], work["method"], config, work["pretrained"], store, work["cohort"], work["part"])
-    return chain_of(cell, Path(work["out"]))
+    run = StudyRun(work["study"], work["method"], config, work["pretrained"], store, work["cohort"], work["part"])
+    return pipeline_of(run, Path(work["out"]))
 
 
 def _tried_again_if_it_helps(trial: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
@@ -98,48 +85,19 @@ def _tried_again_if_it_helps(trial: Callable[[dict[str, Any]], None]) -> Callabl
 @_tried_again_if_it_helps
 def _pretrain_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the first round."""
-    chain = _opened(space["cell"])
-    assert chain.pretrain is not None
-    with working_on(chain.pretrain) as needed:
-        if needed:
-            run_pretrain(chain.cell.config, chain.cell.store.root, chain.pretrain.folder)
-    tune.report({"seconds": chain.pretrain.seconds, **_last_metrics(chain.pretrain.folder)})
+    pipeline = _opened(space["run"])
+    assert pipeline.pretrain is not None
+    pretrain_once(pipeline)
+    tune.report({"seconds": pipeline.pretrain.seconds, **_last_metrics(pipeline.pretrain.folder)})
 
 
 @_tried_again_if_it_helps
 def _finish_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the second round: fine-tune, then evaluate."""
-    chain = _opened(space["cell"])
-    cell, config, store = chain.cell, chain.cell.config, chain.cell.store
-    use_threads(config.cluster.threads_per_worker or max(1, int(config.cluster.cpus_per_worker)))
-    with working_on(chain.finetune) as needed:
-        if needed:
-            run_finetune(
-                config,
-                store.root,
-                chain.finetune.folder,
-                pretrained=chain.pretrain.folder / "model" if chain.pretrain else None,
-                train_cases=chain.train_cases,
-                validation_cases=store.splits.validation,
-            )
-    with working_on(chain.evaluate) as needed:
-        if needed:
-            run_evaluate(
-                config,
-                store.root,
-                chain.finetune.folder / "model",
-                chain.evaluate.folder,
-                cases=getattr(store.splits, config.evaluate.split),
-                columns={
-                    "method": cell.method,
-                    "seed": config.seed,
-                    "stage": chain.evaluate.name,
-                    "labelled_patients": chain.labelled_patients,
-                },
-            )
-    publish([chain], Path(space["cell"]["out"]))
-    seconds = chain.finetune.seconds + chain.evaluate.seconds
-    tune.report({"seconds": seconds, **_last_metrics(chain.finetune.folder)})
+    pipeline = _opened(space["run"])
+    finetune_and_evaluate_once(pipeline, Path(space["run"]["out"]))
+    seconds = pipeline.finetune.seconds + pipeline.evaluate.seconds
+    tune.report({"seconds": seconds, **_last_metrics(pipeline.finetune.folder)})
 
 
 def _last_metrics(folder: Path) -> dict[str, float]:
@@ -150,47 +108,50 @@ def _last_metrics(folder: Path) -> dict[str, float]:
     return {key: value for key, value in last.items() if isinstance(value, int | float)}
 
 
-def _round(
-    name: str,
-    works: list[dict[str, Any]],
-    trial: Callable[[dict[str, Any]], None],
-    workers: int,
-    cells: Sequence[Cell],
-    out: Path,
-) -> dict[str, str]:
-    """Run trials side by side; returns the errors of those that failed, by the name of their cell."""
-    if not works:
-        return {}
-    cluster = cells[0].config.cluster
-    available = start_ray()
-    concurrent = trials_at_once(cells[0].config, workers, available)
-    gpus = gpus_each(cells[0].config, available)
-    for work in works:  # an autoscaler's GPUs are not there yet when a trial looks
-        work["config"]["cluster"]["gpus_per_worker"] = gpus
-    resources = {"cpu": cluster.cpus_per_worker, "gpu": gpus}
-    if workers > 0:  # the driver of a TorchTrainer: no CPU of its own, on the head node
-        resources = {"node:__internal_head__": 0.001}
-    tuner = tune.Tuner(
-        tune.with_resources(trial, resources),
-        param_space={"cell": tune.grid_search(works)},
-        tune_config=tune.TuneConfig(
-            max_concurrent_trials=concurrent,
-            reuse_actors=True,  # a trial need not wait for a new process that imports torch
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=f"{cells[0].study}-{name}-{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str((out / "tune").resolve()),
-            failure_config=tune.FailureConfig(max_failures=cluster.retries_per_cell),
-            verbose=0,
-        ),
-    )
-    grid = tuner.fit()
-    ended = [grid[i] for i in range(len(grid))]
-    reasons = {str(r.config["cell"]["name"]): r.error or (r.metrics or {}).get("why") for r in ended if r.config}
-    return {name: str(reason) for name, reason in reasons.items() if reason}
+@dataclass(frozen=True)
+class _Round:
+    """Trials of one kind that run side by side."""
+
+    name: str
+    trial: Callable[[dict[str, Any]], None]
+    workers: int  # of each trial; 0 trains in the trial itself
+
+    def do(self, stages: Mapping[str, Pipeline], any_run: StudyRun, out: Path) -> dict[str, str]:
+        """Do these stages of these pipelines; returns the errors of those that failed, by the name of their run.
+
+        any_run: of the study, whose cluster settings all its runs share.
+        """
+        if not stages:
+            return {}
+        config, available = any_run.config, start_ray()
+        gpus = gpus_each(config, available)
+        works = [_work(pipeline, out) | {"stage": name} for name, pipeline in stages.items()]
+        for work in works:  # an autoscaler's GPUs are not there yet when a trial looks
+            work["config"]["cluster"]["gpus_per_worker"] = gpus
+        resources = {"cpu": config.cluster.cpus_per_worker, "gpu": gpus}
+        if self.workers > 0:  # the driver of a TorchTrainer: no CPU of its own, on the head node
+            resources = {"node:__internal_head__": 0.001}
+        tuner = tune.Tuner(
+            tune.with_resources(self.trial, resources),
+            param_space={"run": tune.grid_search(works)},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=trials_at_once(config, self.workers, available),
+                reuse_actors=True,  # a trial need not wait for a new process that imports torch
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=f"{any_run.study}-{self.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+                storage_path=str((out / "tune").resolve()),
+                failure_config=tune.FailureConfig(max_failures=config.cluster.retries_per_cell),
+                verbose=0,
+            ),
+        )
+        results = tuner.fit()
+        ended = [results[i] for i in range(len(results))]
+        reasons = {str(r.config["run"]["name"]): r.error or (r.metrics or {}).get("why") for r in ended if r.config}
+        return {name: str(reason) for name, reason in reasons.items() if reason}
 
 
 def _trial_name(trial: Any) -> str:
-    return str(trial.config["cell"]["name"])
+    return str(trial.config["run"]["name"])

@@ -105,7 +105,7 @@ def test_names_never_become_markup(tmp_path):
     evil = "</script><script>alert(1)</script><b>\" onload='x' &"
     text = write(
         tmp_path, title=evil, question=evil, tables=[table_of(evil)], pictures=[picture_of(text=evil, alt=evil)],
-        cells=[{evil: evil}], notes=[evil], warnings=[evil], facts={evil: {evil: evil, "deep": {evil: [evil]}}},
+        runs=[{evil: evil}], notes=[evil], warnings=[evil], facts={evil: {evil: evil, "deep": {evil: [evil]}}},
     ).read_text()  # fmt: skip
     page = Page(text)
     assert len(page.all("script")) == 1
@@ -125,8 +125,8 @@ def test_warnings_stand_above_the_tables(tmp_path):
 
 
 def test_cells_and_facts_are_all_there(page):
-    cells = page.words[page.words.index("cell") : page.words.index("How these numbers were made", 20)]
-    assert cells == ["cell", "method", "extra", "a", "full", "b", "random", "1.5"]
+    runs = page.words[page.words.index("run") : page.words.index("How these numbers were made", 20)]
+    assert runs == ["run", "method", "extra", "a", "full", "b", "random", "1.5"]
     text = " ".join(page.words)
     assert "commit abc" in text
     assert json.dumps({"packages": {"torch": "2"}}, indent=1) in text
@@ -134,7 +134,7 @@ def test_cells_and_facts_are_all_there(page):
 
 
 def test_a_study_without_cells_or_pictures_has_a_page(tmp_path):
-    page = Page(write(tmp_path, cells=[], pictures=[], notes=[], facts={}).read_text())
+    page = Page(write(tmp_path, runs=[], pictures=[], notes=[], facts={}).read_text())
     assert "What was run" in page.words
 
 

@@ -11,8 +11,8 @@ from tests.support import picture_of, table_of, write
 BROWSER = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed")
 
-CELLS = [
-    {"cell": f"{method}-seed{seed}", "method": method, "seed": seed, "mean DSC (%)": score}
+RUNS = [
+    {"run": f"{method}-seed{seed}", "method": method, "seed": seed, "mean DSC (%)": score}
     for method, seed, score in (("random", 0, "9.5"), ("random", 1, "62.25"), ("full", 0, "62.3"), ("full", 1, ""))
 ]
 
@@ -32,8 +32,8 @@ def browse(page, *, hash_="", hand=""):
 
 
 def shown(dom):
-    """Names of the cells that a reader sees, in their order."""
-    table = dom[dom.index('<table id="cells"') :]
+    """Names of the runs that a reader sees, in their order."""
+    table = dom[dom.index('<table id="run-table"') :]
     rows = re.findall(r"<tr([^>]*)><td>([^<]*)</td>", table[: table.index("</table>")])
     return [name for attributes, name in rows if "hidden" not in attributes]
 
@@ -41,7 +41,7 @@ def shown(dom):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     pictures = [picture_of("curves"), picture_of("patients")]
-    return write(tmp_path_factory.mktemp("report"), cells=CELLS, tables=[table_of(), table_of("B")], pictures=pictures)
+    return write(tmp_path_factory.mktemp("report"), runs=RUNS, tables=[table_of(), table_of("B")], pictures=pictures)
 
 
 def test_it_opens_without_an_error(page):
@@ -49,8 +49,8 @@ def test_it_opens_without_an_error(page):
     assert console == []
     assert dom.count("<svg") == 2
     assert dom.count('class="metric-card"') == 2
-    assert shown(dom) == [cell["cell"] for cell in CELLS]
-    assert "4 of 4 cells" in dom
+    assert shown(dom) == [run["run"] for run in RUNS]
+    assert "4 of 4 runs" in dom
 
 
 def test_a_method_of_a_table_leads_to_its_cells(page):
@@ -76,8 +76,8 @@ def test_an_error_or_a_fetch_would_be_noticed(page):
         ("#filter=SEED1%20full", ["full-seed1"]),
         ("#sort=mean%20DSC%20(%25)", ["random-seed0", "random-seed1", "full-seed0", "full-seed1"]),
         ("#sort=mean%20DSC%20(%25)&order=descending", ["full-seed0", "random-seed1", "random-seed0", "full-seed1"]),
-        ("#filter=seed0&sort=cell", ["full-seed0", "random-seed0"]),
-        ("#sort=nonsense", [cell["cell"] for cell in CELLS]),
+        ("#filter=seed0&sort=run", ["full-seed0", "random-seed0"]),
+        ("#sort=nonsense", [run["run"] for run in RUNS]),
     ],
 )
 def test_a_link_can_open_it_sorted_and_filtered(page, hash_, expected):
@@ -89,7 +89,7 @@ def test_a_link_can_open_it_sorted_and_filtered(page, hash_, expected):
 
 def test_a_reader_s_clicks_sort_and_filter(page):
     hand = """
-      const button = [...document.querySelectorAll("#cells th button")].find(b => b.textContent === "mean DSC (%)");
+      const button = [...document.querySelectorAll("#run-table th button")].find(b => b.textContent === "mean DSC (%)");
       button.click(); button.click();
       const method = document.querySelector("select[data-column=method]");
       method.value = "is:random"; method.dispatchEvent(new Event("change"));
@@ -98,7 +98,7 @@ def test_a_reader_s_clicks_sort_and_filter(page):
     assert console == []
     assert shown(dom) == ["random-seed1", "random-seed0"]
     assert 'aria-sort="descending"' in dom
-    assert "2 of 4 cells" in dom
+    assert "2 of 4 runs" in dom
 
 
 def test_typing_filters_and_settings_have_choices_but_measurements_do_not(page):

@@ -7,17 +7,14 @@ import re
 import resource
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from experiments.runner.pipeline import pipeline_of
 from experiments.runner.plan import make_plan, workload
-from experiments.runner.runs import chain_of
 from experiments.runner.stages import check_writable, pretrain_stage, working_on
-from experiments.studies import ablation, comparison, low_data, passes, semi_supervised, stabilizers
-from experiments.studies.grid import method_config
-from experiments.studies.options import refuse_twins
+from experiments.studies import STUDIES
 from pixelglobal import config as settings
 from pixelglobal.cluster import resources
 from pixelglobal.cluster.resources import trials_at_once, what_can_be_had, worker_variables
@@ -25,13 +22,13 @@ from pixelglobal.cluster.train import run_pretrain
 from pixelglobal.data.store import Store
 
 
-def chain(config, store, out, method="full", seed=0):
-    cell = comparison.cells(config, [store], seeds=[seed], methods=[method])[0]
-    return chain_of(cell, out)
+def pipeline(config, store, out, method="full", seed=0):
+    [run] = STUDIES["comparison"].runs(config, [store], seeds=[seed], methods=[method])
+    return pipeline_of(run, out)
 
 
 def addresses(config, store, out, **kw):
-    return [stage.name for stage in chain(config, store, out, **kw).stages]
+    return [stage.name for stage in pipeline(config, store, out, **kw).stages]
 
 
 @pytest.mark.parametrize(
@@ -156,21 +153,6 @@ def test_what_can_never_fit_is_refused_with_the_numbers(tiny):
         trials_at_once(tiny, 4, {"CPU": 2.0})
 
 
-def test_cells_are_named_for_people_and_unknown_methods_refused(tiny, store):
-    names = [cell.name for cell in comparison.cells(tiny, [store], seeds=[0, 1])]
-    assert names == [f"comparison-{m}-phantom-seed{s}" for m in ("random", "full") for s in (0, 1)]
-    own = comparison.cells(tiny, [store], seeds=[0], methods=["my.place:Method"])[0]
-    assert (own.name, own.config.pretrain.method) == ("comparison-Method-phantom-seed0", "my.place:Method")
-    twins = comparison.cells(tiny, [store, replace(store, root=store.root / "again")], seeds=[0], methods=["full"])
-    assert len({cell.name for cell in twins}) == 2
-    few = low_data.cells(tiny, [store], seeds=[0], fractions=[0.1, 0.5, 1])
-    assert [cell.name for cell in few[:2]] == [f"low_data-random-{n}patients-phantom-seed0" for n in (1, 2)]
-    with pytest.raises(ValueError, match=r"--fractions 1.5: a share of the training patients is above 0 and at most 1"):
-        low_data.cells(tiny, [store], seeds=[0], fractions=[1.5])
-    with pytest.raises(ValueError, match="unknown method 'ours': choose from random, go, gp, gpc, full"):
-        comparison.cells(tiny, [store], seeds=[0], methods=["ours"])
-
-
 def test_an_autoscaler_s_promise_counts_as_available():
     now, grown = {"CPU": 2.0, "node:head": 1.0}, {"CPU": 64.0, "GPU": 8.0}
     assert what_can_be_had(now, grown) == {"CPU": 64.0, "GPU": 8.0, "node:head": 1.0}
@@ -187,38 +169,10 @@ def test_workers_find_the_code_here_and_in_a_job(monkeypatch):
     assert worker_variables(job) == {}
 
 
-def test_studies_share_what_is_the_same(tiny, store, tmp_path):
-    """comparison, ablation and passes at one seed: 5 + 4 + 5 cells, but each distinct pre-training is there once."""
-
-    def pretrainings(study, methods):
-        cells = study.cells(tiny, [store], seeds=[0], methods=methods)
-        return {c.method: chain_of(c, tmp_path).pretrain for c in cells}
-
-    compared = pretrainings(comparison, ["random", "go", "gp", "gpc", "full"])
-    ablated, passed = pretrainings(ablation, ablation.METHODS), pretrainings(passes, passes.METHODS)
-    assert compared["random"] is None
-    names = {stage.name for grid in (compared, ablated, passed) for stage in grid.values() if stage is not None}
-    # go, gp, gpc, full (which has 2 passes in this config), and 5, 10, 20 passes.
-    assert len(names) == 7
-    assert {m: s.name for m, s in ablated.items()} == {m: compared[m].name for m in ablation.METHODS}
-    assert passed["passes2"].name == compared["full"].name
-    assert passed["gpc"].name == compared["gpc"].name
-    read = pretrainings(stabilizers, stabilizers.METHODS)
-    for method in ("go", "gp", "gpc_hinge", "full_hinge"):  # the hinge is the config's reading
-        assert read[method].name == compared[method.removesuffix("_hinge")].name
-    assert len({stage.name for stage in read.values() if stage is not None} - names) == 4
-    few = [chain_of(c, tmp_path) for c in low_data.cells(tiny, [store], seeds=[0], methods=["random", "full"])]
-    assert {c.pretrain.name for c in few if c.pretrain} == {compared["full"].name}
-    whole = [chain_of(c, tmp_path) for c in comparison.cells(tiny, [store], seeds=[0])]
-    assert {c.finetune.name for c in whole} < {c.finetune.name for c in few}  # all patients are all patients
-    alone = [chain_of(c, tmp_path) for c in semi_supervised.cells(tiny, [store], seeds=[0])]
-    assert [c.finetune.name == w.finetune.name for c, w in zip(alone, whole, strict=True)] == [True, False]
-
-
 def test_the_same_work_is_known_by_what_it_does(tiny, store, tmp_path):
     def works(method, seed=0, **finetune):
         config = settings.with_settings(tiny, finetune=finetune)
-        return [workload(stage) for stage in chain(config, store, tmp_path, method, seed).stages]
+        return [workload(stage) for stage in pipeline(config, store, tmp_path, method, seed).stages]
 
     assert works("full") == works("full", seed=1)
     assert works("full")[1:] == works("random")  # where the weights come from costs nothing
@@ -226,15 +180,15 @@ def test_the_same_work_is_known_by_what_it_does(tiny, store, tmp_path):
     assert works("full")[1] == works("full", patients=1)[1]  # steps are counted
     whole = {"steps_per_epoch": None}
     assert works("full", **whole)[1] != works("full", **whole, patients=1)[1]
-    assert make_plan([chain(tiny, store, tmp_path)], tmp_path, calibrate=False).seconds.keys() == {
-        stage.name for stage in chain(tiny, store, tmp_path).stages
+    assert make_plan([pipeline(tiny, store, tmp_path)], tmp_path, calibrate=False).seconds.keys() == {
+        stage.name for stage in pipeline(tiny, store, tmp_path).stages
     }
 
 
 def _pretrain_on_a_small_disk(values, root, out, limit_bytes):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))  # every longer file fails to be written
     store = Store.open(root)
-    stage = chain(settings.from_dict(values), store, out).pretrain
+    stage = pipeline(settings.from_dict(values), store, out).pretrain
     with working_on(stage):
         run_pretrain(settings.from_dict(values), store.root, stage.folder)
 
@@ -246,7 +200,7 @@ def test_a_full_disk_is_named_and_the_stage_can_go_on(tiny, store, tmp_path):
     process.start()
     process.join()
     assert process.exitcode == 1
-    stage = chain(tiny, store, tmp_path).pretrain
+    stage = pipeline(tiny, store, tmp_path).pretrain
     error = (stage.folder / "error.txt").read_text()
     assert re.search(r"OSError: cannot write .*Free space on the disk, or give a folder", error)
     assert not stage.is_complete
@@ -259,7 +213,7 @@ def test_a_full_disk_is_named_and_the_stage_can_go_on(tiny, store, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tiny, store, tmp_path):
     (tmp_path / "stages").write_text("a file in the way")
-    stage = chain(tiny, store, tmp_path).pretrain
+    stage = pipeline(tiny, store, tmp_path).pretrain
     message = r"cannot write to .*stages.*: give an --out folder that can be written to"
     with pytest.raises(ValueError, match=message), working_on(stage):
         pass
@@ -281,7 +235,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
 
 
 def test_a_stage_that_lost_a_result_is_not_complete(tiny, store, tmp_path):
-    stage = chain(tiny, store, tmp_path).evaluate
+    stage = pipeline(tiny, store, tmp_path).evaluate
     with working_on(stage):
         (stage.folder / "rows.parquet").write_bytes(b"1234")
     assert stage.is_complete
@@ -309,27 +263,7 @@ def test_ray_is_given_more_time_on_a_busy_machine_and_other_errors_are_raised(mo
         resources._init_patiently(address="local")
 
 
-def test_a_cell_trains_what_its_name_says(tiny):
-    own = settings.with_settings(tiny, pretrain={"method": "tests.test_methods:NoSuch"}, own={"hidden": 4})
-    for name, expected in (("full", "pixel_global"), ("random", "pixel_global"), ("gl", "gl")):
-        made = method_config(own, name)
-        assert made.pretrain.method == expected
-        assert made.own == {}
-    assert method_config(own, "somewhere:Else").own == {"hidden": 4}
-
-
-def test_cells_of_one_name_are_refused(tiny, store):
-    cells = ablation.cells(tiny, [store], seeds=[0, 0], methods=["go"])
-    with pytest.raises(ValueError, match="1 cells have the name of another, the first: ablation-go-phantom-seed0"):
-        refuse_twins([cell.name for cell in cells])
-
-
 def test_a_machine_with_gpus_is_used_unless_told_otherwise(tiny):
     machine = {"CPU": 16.0, "GPU": 2.0}
     assert trials_at_once(tiny, 0, machine) == 2
     assert trials_at_once(settings.with_settings(tiny, cluster={"gpus_per_worker": 0}), 0, machine) == 16
-
-
-def test_a_study_refuses_the_methods_of_another(tiny, store):
-    with pytest.raises(ValueError, match="unknown method 'passes5': choose from random, go, gp, gpc, full, gl"):
-        ablation.cells(tiny, [store], seeds=[0], methods=["passes5"])

@@ -1,4 +1,4 @@
-"""A whole study through Ray: rows and report are there, a second run does nothing, a failed cell stops no other."""
+"""A whole study through Ray: rows and report are there, a second run does nothing, a failed run stops no other."""
 
 import json
 import re
@@ -107,7 +107,7 @@ def test_tune_s_own_tools_can_browse_it(study):
     folders = sorted((out / "tune").iterdir())
     assert len(folders) == 2
     table = ExperimentAnalysis(str(folders[0])).dataframe()
-    assert set(table["config/cell/method"]) <= {"random", "full"}
+    assert set(table["config/run/method"]) <= {"random", "full"}
     trials = {p.name for folder in folders for p in folder.iterdir()}
     assert {"comparison-random-phantom-seed0", "comparison-full-phantom-seed0"} <= trials
     assert list(out.glob("tune/*/*/events.out.tfevents.*"))
@@ -151,10 +151,10 @@ def test_a_pretraining_that_ended_collapsed_is_named_in_the_report(study, tmp_pa
 @pytest.mark.cluster
 def test_all_results_are_one_data_set_and_every_column_is_described(study):
     out = study[0]
-    rows, cells = pd.read_parquet(out / "rows"), pd.read_parquet(out / "cells.parquet")
-    assert set(cells["evaluate"]) == set(rows["stage"]) == {p.name for p in out.glob("stages/evaluate-*")}
-    assert cells["commit"].notna().all()
-    assert list(cells.sort_values("method")["pretrain"].isna()) == [False, True]  # full, random
+    rows, runs = pd.read_parquet(out / "rows"), pd.read_parquet(out / "runs.parquet")
+    assert set(runs["evaluate"]) == set(rows["stage"]) == {p.name for p in out.glob("stages/evaluate-*")}
+    assert runs["commit"].notna().all()
+    assert list(runs.sort_values("method")["pretrain"].isna()) == [False, True]  # full, random
     described = (ROOT / "docs/reference/rows.md").read_text()
     lines = [line.split("|")[1].strip() for line in described.splitlines() if line.startswith("| ")]
     assert {name for line in lines for name in line.split(", ")} - {"column"} == set(rows.columns)
@@ -185,7 +185,7 @@ def test_reports_can_be_browsed_and_nothing_else(study, address):
     assert get("/comparison/report.html") == (out / "comparison/report.html").read_text()
     assert get("/comparison/tables/table_1.csv").startswith("method,metric")
     model = next(out.glob("stages/*/model/model.json")).relative_to(out)
-    for path in (f"/{model}", "/comparison/", "/../../etc/passwd", "/%2e%2e/store/cases.csv", "/cells.parquet"):
+    for path in (f"/{model}", "/comparison/", "/../../etc/passwd", "/%2e%2e/store/cases.csv", "/runs.parquet"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(path)
 
@@ -226,7 +226,7 @@ def test_the_messages_of_studies(store, tmp_path, monkeypatch, capsys):
     base = ["--store", store.root, "--out", tmp_path]
     for words, message in (
         (["run", "tables", *base], "unknown study 'tables': choose one of comparison, ablation, semi_supervised"),
-        (["report", "comparison", *base, "--preset", "smoke"], "no cell of this study is finished; run it first"),
+        (["report", "comparison", *base, "--preset", "smoke"], "no run of this study is finished; run it first"),
         (["status", "comparison", *base, "--seeds", "a"], "--seeds 'a': expected whole numbers with commas"),
     ):
         monkeypatch.setattr(sys, "argv", ["experiments", *map(str, words)])

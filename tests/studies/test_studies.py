@@ -112,8 +112,8 @@ def test_ray_job_submit_runs_a_study_on_a_cluster_of_its_own(store, tmp_path):
         assert "SUCCEEDED" in run("job", "status", "study").stdout.upper()
         rows = pd.read_parquet(tmp_path / "out/comparison/rows.parquet")
         assert set(rows["method"]) == {"full"}
-        cells = pd.read_parquet(tmp_path / "out/cells.parquet")
-        assert set(cells["commit"]) == {f"source-{source_hash()}"}  # Ray leaves .git at home
+        runs = pd.read_parquet(tmp_path / "out/runs.parquet")
+        assert set(runs["commit"]) == {f"source-{source_hash()}"}  # Ray leaves .git at home
     finally:
         os.killpg(head.pid, 15)
         try:

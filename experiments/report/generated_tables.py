@@ -1,4 +1,6 @@
-"""Tables in the documents, printed from committed results: `python -m experiments.readme [ROWS.parquet]`.
+"""Tables in the documents, printed from committed results.
+
+    python -m experiments.report.generated_tables [ROWS.parquet]
 
 README's first screen has the demo's table; with a Parquet file of rows, `results/demo_rows.csv` is made anew from it
 first. docs/explanation/significance.md has the simulated error rates. A test compares both with the results.

@@ -1,11 +1,10 @@
-"""Pictures of statistics: which methods a ranking can tell apart, and how often tests cry wolf."""
+"""The critical-difference diagram: which methods a ranking can tell apart."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -13,9 +12,6 @@ from experiments.report.figures import GREY, INK, house_style, method_colors
 from pixelglobal.statistics.ranking import Ranking
 
 matplotlib.use("Agg")
-
-
-WOLF, GOOD = "#d55e00", "#1a80bb"
 
 
 def draw_ranks(ranking: Ranking, methods: Sequence[str]) -> Figure:
@@ -55,30 +51,3 @@ def _alike(ranks: Sequence[float], critical_difference: float) -> list[tuple[int
         if last > first and (not runs or last > runs[-1][1]):
             runs.append((first, last))
     return runs
-
-
-def draw_error_rates(by_patients: pd.DataFrame, by_runs: Mapping[str, float]) -> Figure:
-    """False alarms at p < 0.05: left, by unit and intra-patient correlation; right, two trainings of one method.
-
-    by_patients: rows of `bench_statistics`. by_runs: shares in % by the name of the way of testing.
-    """
-    with house_style():
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", gridspec_kw={"width_ratios": (3, 2)})
-        normal = by_patients[by_patients["effects"] == "normal"]
-        for count, own in normal.groupby("patients"):
-            shade = {20: ":", 50: "--", 105: "-"}.get(int(str(count)), "-")
-            axes[0].plot(own["ICC"], own["slice_alarms"], shade, color=WOLF, marker="o", label=f"slices of {count}")
-            axes[0].plot(own["ICC"], own["patient_alarms"], shade, color=GOOD, marker="o", label=f"{count} patients")
-        axes[0].set(xlabel="correlation of slices within a patient", ylabel="false alarms (%)", ylim=(0, 100))
-        axes[0].set_title("no difference: is the unit the slice or the patient?", fontsize=9)
-        axes[0].legend(fontsize=8, ncols=3, loc="upper left")
-        names, values = list(by_runs), list(by_runs.values())
-        bars = axes[1].barh(range(len(names)), values, color=[WOLF] * (len(names) - 1) + [GOOD], height=0.5)
-        axes[1].bar_label(bars, fmt="%.0f %%", padding=3)
-        axes[1].set(yticks=[], xlim=(0, 100), xlabel="false alarms (%)")
-        for i, name in enumerate(names):
-            axes[1].text(0, i - 0.42, name, fontsize=8)
-        axes[1].set_title("the same method, trained again", fontsize=9)
-        axes[0].axhline(5, color=GREY, lw=0.8)
-        axes[1].axvline(5, color=GREY, lw=0.8)
-    return figure

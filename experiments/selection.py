@@ -1,0 +1,137 @@
+"""What a command line selects: studies, cohorts, methods and seeds, as the pipelines of their runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.runner.pipeline import Pipeline, pipeline_of
+from experiments.studies import STUDIES
+from experiments.studies.study import Study
+from pixelglobal.config.overrides import resolve
+from pixelglobal.config.schema import Config
+from pixelglobal.data.store import Store
+
+# The parameters that plan, run, status and report have in common.
+StudyName = Annotated[str, typer.Argument(help=f"One of: {', '.join(STUDIES)}, all.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SECTION.NAME=VALUE]...", help="Settings, for example pretrain.batch_size=4."),
+]
+Stores = Annotated[
+    list[Path] | None,
+    typer.Option("--store", help="A cohort that `pixelglobal prepare` made; may be given again. [default: store]"),
+]
+Out = Annotated[Path, typer.Option(help="The folder of stages, rows and reports, which all studies share.")]
+Preset = Annotated[str, typer.Option(help="The settings to begin with: smoke, small or paper.")]
+Seeds = Annotated[str, typer.Option(help="The training runs of each method, for example 0,1,2.")]
+Methods = Annotated[
+    str | None, typer.Option(help="The methods, for example random,go,gp,gpc,full. [default: the study's own]")
+]
+Fractions = Annotated[
+    str | None, typer.Option(help="Shares of the training patients whose labels low_data uses, for example 0.1,0.5,1.")
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The words of a command line, before anything is read."""
+
+    study: str  # a name, or all
+    overrides: Sequence[str] = ()
+    stores: Sequence[Path] = (Path("store"),)
+    out: Path = Path("runs")
+    preset: str = "small"
+    seeds: str = "0,1,2"
+    methods: str | None = None
+    fractions: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs of one study or of all, with the stages that they need."""
+
+    name: str  # of the study, or all
+    config: Config  # that every run begins with
+    out: Path
+    pipelines: dict[str, list[Pipeline]]  # of each study
+
+    @property
+    def all_pipelines(self) -> list[Pipeline]:
+        """Of all studies together."""
+        return [pipeline for of_study in self.pipelines.values() for pipeline in of_study]
+
+    @property
+    def studies(self) -> list[Study]:
+        """The studies that are selected."""
+        return [STUDIES[name] for name in self.pipelines]
+
+
+def select(request: Request) -> Selection:
+    """The runs that a command line means; nothing is computed. Raises ValueError with what is wrong with its words."""
+    studies = _studies(request)
+    config = resolve(request.preset, request.overrides)
+    if config.evaluate.split != "test":
+        raise ValueError(
+            f"evaluate.split={config.evaluate.split}: studies are about test patients; fine-tuning has seen the others"
+        )
+    stores = [_opened(folder) for folder in request.stores]
+    seeds = _whole_numbers("--seeds", request.seeds)
+    fractions = _numbers("--fractions", request.fractions) if request.fractions else []
+    methods = request.methods.split(",") if request.methods else []
+    pipelines = {}
+    for study in studies:
+        shares = fractions if study.label_fractions else []
+        runs = study.runs(config, stores, seeds=seeds, methods=methods, fractions=shares)
+        refuse_equal_names([run.name for run in runs])
+        pipelines[study.name] = [pipeline_of(run, request.out) for run in runs]
+    return Selection(request.study, config, request.out, pipelines)
+
+
+def refuse_equal_names(names: Sequence[str]) -> None:
+    """Raise ValueError if two runs would have one name, which also names their trials and figures."""
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise ValueError(
+            f"{len(repeated)} runs have the name of another, the first: {repeated[0]}. Give every seed, method and "
+            "--store once, and cohorts whose names differ in latin letters or digits (`name` in dataset.json)"
+        )
+
+
+def _studies(request: Request) -> list[Study]:
+    if request.study not in STUDIES and request.study != "all":
+        raise ValueError(f"unknown study {request.study!r}: choose one of {', '.join(STUDIES)}, or all")
+    if request.methods and request.study == "all":
+        raise ValueError("--methods belongs to one study; with all, every study runs its own")
+    studies = [STUDIES[request.study]] if request.study in STUDIES else list(STUDIES.values())
+    if request.fractions and not any(study.label_fractions for study in studies):
+        raise ValueError(f"--fractions belongs to low_data; {request.study} uses finetune.patients=NUMBER")
+    return studies
+
+
+def _opened(folder: Path) -> Store:
+    store = Store.open(folder)
+    if empty := [name for name in ("train", "validation", "test") if not getattr(store.splits, name)]:
+        raise ValueError(
+            f"{store.root} has no labelled patients in {', '.join(empty)}: a study fine-tunes, stops early and "
+            "tests; prepare a cohort with labels, or other prepare.train_fraction and prepare.validation_fraction"
+        )
+    return store
+
+
+def _whole_numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} {text!r}: expected whole numbers with commas, for example 0,1,2") from None
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option} {text!r}: expected numbers with commas, for example 0.1,0.5,1") from None

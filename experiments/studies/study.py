@@ -1,0 +1,130 @@
+"""What a study is: one question, the runs that answer it, the contrasts that are tested and the rule for a verdict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from experiments.studies.grid import cohort_names, labelled_patients, method_config
+from experiments.studies.verdict import Contrast, GainRule, Verdict
+from pixelglobal.config.overrides import from_dict, with_settings
+from pixelglobal.config.schema import Config
+from pixelglobal.data.store import Store
+
+Settings = Mapping[str, Mapping[str, Any]]  # of sections, as `with_settings` takes them
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One training run of a study: a method with one seed on one cohort. `config` has the seed and the settings."""
+
+    study: str
+    method: str
+    config: Config
+    pretrained: bool  # False: random initialisation
+    store: Store
+    cohort: str  # the store's name, made different from that of another store of the same study
+    part: str = ""  # of the study, such as 4patients
+
+    @property
+    def name(self) -> str:
+        """A readable name, such as comparison-full-kits19-seed1."""
+        method = self.method.rpartition(":")[2]
+        words = (self.study, method, self.part, one_word(self.cohort), f"seed{self.config.seed}")
+        return "-".join(word for word in words if word)
+
+
+def one_word(cohort: str) -> str:
+    """A cohort in names of runs and files."""
+    return re.sub(r"[^a-z0-9]+", "_", cohort.lower()).strip("_")
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A method that only one study knows: another method with other values of some settings."""
+
+    base: str
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question of the paper, or ours to the paper, with everything that it takes to answer it.
+
+    methods: what is run unless the command line names others. reference: the method that tables compare the others
+    with. contrasts: what is tested; the verdict is that of `rule` on the primary ones. settings: what all its methods
+    change in the config. variations: methods of this study alone. label_fractions: shares of the training patients
+    whose labels are used, one run for each; without any, `finetune.patients` says how many.
+    """
+
+    name: str
+    title: str
+    question: str
+    unit_of_analysis: str
+    cost: str
+    paper_says: str
+    methods: tuple[str, ...]
+    reference: str
+    contrasts: tuple[Contrast, ...]
+    rule: GainRule = field(default_factory=GainRule)
+    settings: Settings = field(default_factory=dict)
+    variations: Mapping[str, Variation] = field(default_factory=dict)
+    label_fractions: tuple[float, ...] = ()
+    paper_table: str = "1"  # of the paper, that its results are printed beside
+
+    def runs(
+        self,
+        config: Config,
+        stores: Sequence[Store],
+        *,
+        seeds: Sequence[int],
+        methods: Sequence[str] = (),
+        fractions: Sequence[float] = (),
+    ) -> list[StudyRun]:
+        """One run for each cohort, method, share of labelled patients and seed.
+
+        methods, fractions: the study's own, if empty. Raises ValueError for an unknown method and for a fraction that
+        is not in (0, 1].
+        """
+        config = with_settings(config, **self.settings)
+        runs = []
+        for store, cohort in zip(stores, cohort_names(stores), strict=True):
+            counts = labelled_patients(store, fractions or self.label_fractions)
+            for method in methods or self.methods:
+                chosen = self.config_of(config, method)
+                for seed in seeds:
+                    seeded = from_dict({**chosen.model_dump(mode="json"), "seed": seed})
+                    for count in counts or [None]:
+                        few = seeded if count is None else with_settings(seeded, finetune={"patients": count})
+                        part = "" if count is None else f"{count}patients"
+                        runs.append(StudyRun(self.name, method, few, method != "random", store, cohort, part))
+        return runs
+
+    def config_of(self, config: Config, method: str) -> Config:
+        """The config of a method of this study. Raises ValueError for an unknown name."""
+        if method not in self.variations:
+            return method_config(config, method)
+        variation = self.variations[method]
+        return with_settings(method_config(config, variation.base), **variation.settings)
+
+    def contrasts_among(self, methods: Sequence[str]) -> tuple[Contrast, ...]:
+        """What is tested where these methods were run: the primary contrasts, the others that are possible, and the
+        reference against each method that no contrast of the study names."""
+        named = {name for contrast in self.contrasts for name in (contrast.method, contrast.baseline)}
+        possible = [c for c in self.contrasts if c.primary or {c.method, c.baseline} <= set(methods)]
+        added = [Contrast(self.reference, m, primary=False) for m in methods if m not in named | {self.reference}]
+        return (*possible, *(added if self.reference in methods else ()))
+
+    def verdict(self, rows: pd.DataFrame) -> Verdict:
+        """What the rows of one cohort say about the study's claim."""
+        return self.rule(rows, self.contrasts_among(list(dict.fromkeys(rows["method"]))))
+
+    @property
+    def criterion(self) -> str:
+        """The rule of the verdict in words."""
+        where = " Read at the smallest number of labelled patients." if self.label_fractions else ""
+        return self.rule.criterion(self.contrasts) + where

@@ -1,0 +1,217 @@
+"""Whether a study's claim holds: which methods are tested against each other, and the rule that reads the result.
+
+Both work on rows alone. The claim is about methods, so its units are training runs and patients together
+(`pixelglobal.statistics.mrmc`); fewer than 3 runs decide nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pixelglobal.statistics.correction import correct_p_values
+from pixelglobal.statistics.mrmc import FEWEST_RUNS, MethodComparison, compare_methods
+from pixelglobal.tables.averages import ScoreTable, score_table
+from pixelglobal.tables.metric import metric_of
+from pixelglobal.tables.owed_scores import owed_scores
+from pixelglobal.tables.rows import complete_rows
+
+State = Literal["reproduced", "not reproduced", "undecided"]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two methods that are tested against each other: the claim is that `method` segments better than `baseline`.
+
+    A verdict depends on the primary contrasts; the others are tested beside them, as a family of their own.
+    """
+
+    method: str
+    baseline: str
+    primary: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.method} against {self.baseline}"
+
+
+@dataclass(frozen=True)
+class ContrastResult:
+    """A contrast with its result in DSC points; `comparison` is None with fewer than 3 shared runs or 2 patients."""
+
+    contrast: Contrast
+    n_runs: int  # seeds that both methods have
+    n_patients: int
+    comparison: MethodComparison | None = None
+    corrected_p: float = math.nan  # Holm over the contrasts of its family, primary or other
+
+    def sentence(self) -> str:
+        """The gain with its interval, corrected p and sample size."""
+        c = self.comparison
+        if c is None:
+            return f"{self.contrast} is not tested"
+        p = "p < 0.001" if self.corrected_p < 0.001 else f"p = {self.corrected_p:.3f}"
+        return (
+            f"{self.contrast.method} gains {c.difference:+.2f} DSC points over {self.contrast.baseline} "
+            f"[{c.low:+.2f}, {c.high:+.2f}] (corrected {p}; {c.n_runs} runs, {c.n_patients} patients)"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rows of one cohort say about a study's claim, and why."""
+
+    state: State
+    reason: str  # a sentence
+    tested: tuple[ContrastResult, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.state[0].upper()}{self.state[1:]}: {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"state": self.state, "reason": self.reason, "contrasts": [_flat(one) for one in self.tested]}
+
+
+@dataclass(frozen=True)
+class GainRule:
+    """Reproduced: every primary contrast shows a gain. Not reproduced: one of them rules out a gain worth having.
+
+    A gain is shown where the corrected p is below alpha and the difference is above 0. It is ruled out where it is
+    not shown and the 95 % interval ends below `smallest_gain_points`. Everything else is undecided.
+    """
+
+    smallest_gain_points: float = 1.0  # of DSC
+    alpha: float = 0.05
+
+    def __call__(self, rows: pd.DataFrame, contrasts: Sequence[Contrast]) -> Verdict:
+        """The verdict from rows of one cohort; with several numbers of labelled patients, at the smallest of them."""
+        if "labelled_patients" in rows:
+            rows = rows[rows["labelled_patients"] == rows["labelled_patients"].min()]
+        tested = compare_contrasts(rows, contrasts)
+        primary = [one for one in tested if one.contrast.primary]
+        too_few = [one for one in primary if one.comparison is None]
+        ruled_out = [one for one in primary if self.rules_out(one)]
+        if ruled_out:
+            reason = f"{_joined(ruled_out)}; a gain of {self.smallest_gain_points:+g} or more is ruled out"
+            return Verdict("not reproduced", reason, tested)
+        if too_few:
+            return Verdict("undecided", _what_is_missing(too_few), tested)
+        if all(self.shows(one) for one in primary):
+            return Verdict("reproduced", _joined(primary), tested)
+        still_open = [one for one in primary if not self.shows(one)]
+        reason = (
+            f"{_joined(still_open)}; a gain is not shown, and one of {self.smallest_gain_points:+g} or more is not "
+            f"ruled out: {self.what_it_needs(still_open)}"
+        )
+        return Verdict("undecided", reason, tested)
+
+    def criterion(self, contrasts: Sequence[Contrast]) -> str:
+        """The rule in words, for the primary ones of these contrasts."""
+        named = " and ".join(f"of {c.method} over {c.baseline}" for c in contrasts if c.primary)
+        return (
+            f"Reproduced, if a gain {named} in average DSC is shown over training runs and patients (corrected p < "
+            f"{self.alpha:g}). Not reproduced, if the 95 % interval of a gain that is not shown ends below "
+            f"{self.smallest_gain_points:+g} DSC points. Undecided otherwise, and with fewer than {FEWEST_RUNS} runs."
+        )
+
+    def shows(self, one: ContrastResult) -> bool:
+        """Whether a gain is shown."""
+        return one.comparison is not None and one.corrected_p < self.alpha and one.comparison.difference > 0
+
+    def rules_out(self, one: ContrastResult) -> bool:
+        """Whether a gain worth having is ruled out."""
+        return one.comparison is not None and not self.shows(one) and one.comparison.high < self.smallest_gain_points
+
+    def what_it_needs(self, still_open: Sequence[ContrastResult]) -> str:
+        """About how many more runs would decide these contrasts if their differences stayed as they are."""
+        more = [self.runs_needed(one.comparison) - one.comparison.n_runs for one in still_open if one.comparison]
+        if math.isinf(max(more)):
+            return "needs more test patients, since no number of runs would decide it on these"
+        return f"needs about {_runs(max(1, int(max(more))), 'more ')}"
+
+    def runs_needed(self, comparison: MethodComparison) -> float:
+        """Runs at which the interval would exclude either 0 or the smallest gain, whichever is farther from the mean.
+
+        Solves 2^2 x 2 (method_run / R + method_patient / P + rest / (R P)) = half-width^2 for R; infinite where the
+        patients' part alone is too large. The factor 2 stands for the t quantile.
+        """
+        half_width = max(comparison.difference, self.smallest_gain_points - comparison.difference)
+        parts, n_patients = comparison.components, comparison.n_patients
+        if parts is None:
+            return math.inf
+        left = half_width**2 / 8 - parts.method_patient / n_patients
+        return math.ceil((parts.method_run + parts.rest / n_patients) / left) if left > 0 else math.inf
+
+
+def compare_contrasts(rows: pd.DataFrame, contrasts: Sequence[Contrast]) -> tuple[ContrastResult, ...]:
+    """Every contrast tested over the runs that its two methods share; p corrected by Holm within its family."""
+    table = primary_endpoint(rows)
+    results = {contrast: _tested(table, contrast) for contrast in contrasts}
+    for primary in (True, False):
+        family = {c: r for c, r in results.items() if c.primary == primary and r.comparison is not None}
+        p_values = correct_p_values([r.comparison.p_value for r in family.values() if r.comparison is not None])
+        for contrast, p in zip(family, p_values, strict=True):
+            results[contrast] = replace(family[contrast], corrected_p=float(p))
+    return tuple(results.values())
+
+
+def primary_endpoint(rows: pd.DataFrame) -> ScoreTable:
+    """DSC in % of whole volumes; its average over structures is the primary endpoint. Absent scores are refused."""
+    methods, structures = (list(dict.fromkeys(rows[column])) for column in ("method", "structure"))
+    owed = owed_scores(complete_rows(rows), methods, with_slices=False)
+    return score_table(owed.volumes, metric_of("dice"), methods, structures)
+
+
+def _tested(table: ScoreTable, contrast: Contrast) -> ContrastResult:
+    seeds = {method: set(runs) for method, runs in table.runs.items()}
+    shared = sorted(seeds.get(contrast.method, set()) & seeds.get(contrast.baseline, set()))
+    patients = table.patients[table.units_with(None)]
+    if len(shared) < FEWEST_RUNS or len(patients) < 2:
+        return ContrastResult(contrast, len(shared), len(patients))
+    beside = [method for method, runs in seeds.items() if runs.issuperset(shared)]  # their runs inform the error, too
+    scores = [table.contributions(m, None)[[table.runs[m].index(seed) for seed in shared]] for m in beside]
+    results = compare_methods(
+        np.concatenate([of_method.ravel() for of_method in scores]),
+        methods=np.repeat(beside, len(shared) * len(patients)),
+        runs=np.tile(np.repeat(shared, len(patients)), len(beside)),
+        patients=np.tile(patients, len(beside) * len(shared)),
+        reference=contrast.method,
+    )
+    [comparison] = [result for result in results if result.method_b == contrast.baseline]
+    return ContrastResult(contrast, len(shared), len(patients), comparison)
+
+
+def _what_is_missing(too_few: Sequence[ContrastResult]) -> str:
+    fewest = min(one.n_runs for one in too_few)
+    if fewest >= FEWEST_RUNS:
+        return "a claim about methods takes 2 test patients: needs a cohort with more"
+    named = "; ".join(f"{one.contrast} has {_runs(one.n_runs)} with the same seeds" for one in too_few)
+    return (
+        f"{named}. A claim about methods takes {FEWEST_RUNS}: needs {_runs(FEWEST_RUNS - fewest, 'more ')} of each. "
+        "Claims about these checkpoints are in the table"
+    )
+
+
+def _runs(count: int, more: str = "") -> str:
+    return f"{count} {more}run" + ("" if count == 1 else "s")
+
+
+def _joined(tested: Sequence[ContrastResult]) -> str:
+    return "; ".join(one.sentence() for one in tested)
+
+
+def _flat(one: ContrastResult) -> dict[str, Any]:
+    values: dict[str, Any] = {**asdict(one.contrast), "n_runs": one.n_runs, "n_patients": one.n_patients}
+    if one.comparison is not None:
+        c = one.comparison
+        values |= {
+            "gain_points": c.difference, "low": c.low, "high": c.high, "p_value": c.p_value,
+            "corrected_p": one.corrected_p, "df": c.df, "analysis": c.analysis,
+            "note": c.note,
+        }  # fmt: skip
+    return values
