@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pixelglobal.version import __version__
+
 if TYPE_CHECKING:
     from pixelglobal.api import compare, evaluate, finetune, load_model, prepare, pretrain, score
 
-__version__ = "0.2.0"
-
-__all__ = ["compare", "evaluate", "finetune", "load_model", "prepare", "pretrain", "score"]
+__all__ = ["__version__", "compare", "evaluate", "finetune", "load_model", "prepare", "pretrain", "score"]
 
 
 def __getattr__(name: str) -> Any:

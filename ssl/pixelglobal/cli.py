@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pixelglobal import __version__
 from pixelglobal.commands.doctor import doctor
 from pixelglobal.commands.pipeline import evaluate, finetune, prepare, pretrain, uncertainty
 from pixelglobal.commands.scoring import score, significance
+from pixelglobal.version import __version__
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (prepare, pretrain, finetune, evaluate, uncertainty, score, significance, doctor):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
-from pixelglobal.networks.unet import T
+T = TypeVar("T")
 
 
 def derive(seed: int, *purpose: str | int) -> int:

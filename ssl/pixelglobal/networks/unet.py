@@ -6,7 +6,7 @@ Shape letters: B images, H rows, W columns, C channels, h map rows, w map column
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import timm
 import torch
@@ -15,8 +15,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pixelglobal.config.schema import Network
-
-T = TypeVar("T")
 
 
 class ConvBlock(nn.Sequential):

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from pixelglobal import __version__
 from pixelglobal.config.overrides import save as save_config
 from pixelglobal.config.registry import method_class
 from pixelglobal.config.schema import Config
@@ -34,6 +33,7 @@ from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate,
 from pixelglobal.training.runs import Run
 from pixelglobal.training.step_log import StepLog
 from pixelglobal.training.workers import sum_over_workers
+from pixelglobal.version import __version__
 from pixelglobal.views.intensity import HuScale
 from pixelglobal.views.pairs import ViewPair, make_view_pair, pair_partners
 
