@@ -27,6 +27,7 @@ from pixelglobal.devices import default_device, use_threads
 from pixelglobal.evaluation.evaluate import evaluate
 from pixelglobal.training.finetune import finetune
 from pixelglobal.training.labelled import training_slices
+from pixelglobal.training.optim import steps_per_epoch
 from pixelglobal.training.pretrain import pretrain, pretraining_cases
 from pixelglobal.training.runs import LocalRun, read_metrics
 
@@ -64,7 +65,7 @@ def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
     config, store = pipeline.run.config, pipeline.run.store
     settings, workers = config.pretrain, max(1, config.cluster.pretrain_workers)
     cases = pretraining_cases(config, store)
-    steps_per_epoch = settings.steps_per_epoch or max(1, store.n_slices(cases) // settings.batch_size)
+    epoch_steps = steps_per_epoch(settings, store.n_slices(cases))
     share = max(2, settings.batch_size // workers // 2 * 2)
     little = {"epochs": 1, "steps_per_epoch": STEPS, "log_every_steps": 1, "measure_every_steps": 0}
     short = with_settings(config, pretrain={**little, "batch_size": share})
@@ -72,7 +73,7 @@ def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
     pretrain(short, store, stream, LocalRun(folder), default_device())
     step = statistics.median(line["seconds_per_step"] for line in read_metrics(folder)[1:])
     return Cost(
-        settings.epochs * steps_per_epoch * step + _start(config.cluster.pretrain_workers),
+        settings.epochs * epoch_steps * step + _start(config.cluster.pretrain_workers),
         _memory_mib(),
         _mib(folder / "model"),
         f"{STEPS - 1} steps of {step:.3g} s",
@@ -82,9 +83,7 @@ def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
 def _finetuning_and_evaluation(pipeline: Pipeline, folder: Path) -> dict[str, Cost]:
     config, store = pipeline.run.config, pipeline.run.store
     settings, device = config.finetune, default_device()
-    steps_per_epoch = settings.steps_per_epoch or max(
-        1, len(training_slices(config, store, pipeline.train_cases)) // settings.batch_size
-    )
+    epoch_steps = steps_per_epoch(settings, len(training_slices(config, store, pipeline.train_cases)))
     little = {"epochs": 3, "steps_per_epoch": 2, "validate_every_epochs": 3, "patience_epochs": 3}
     short: Config = with_settings(config, finetune=little)
     model = finetune(
@@ -102,7 +101,7 @@ def _finetuning_and_evaluation(pipeline: Pipeline, folder: Path) -> dict[str, Co
     case = time.perf_counter() - began
     return {
         "finetune": Cost(
-            settings.epochs * steps_per_epoch * step
+            settings.epochs * epoch_steps * step
             + validations * validation
             + _start(config.cluster.finetune_workers),
             _memory_mib(),

@@ -29,7 +29,7 @@ from pixelglobal.networks.unet import compile_networks
 from pixelglobal.seeds import derive, generator, seeded
 from pixelglobal.training.checkpoints import load_training_state, save_model, save_training_state
 from pixelglobal.training.collapse_watch import CollapseWatch
-from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate, warmup_cosine
+from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate, steps_per_epoch, warmup_cosine
 from pixelglobal.training.runs import Run
 from pixelglobal.training.step_log import StepLog
 from pixelglobal.training.workers import sum_over_workers
@@ -48,11 +48,12 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     scale = hu_scale(config, store)
     method = place(seeded(lambda: method_class(settings.method)(config), derive(config.seed, "weights")), device)
     assert isinstance(method, Method)
-    optimizer = pretraining_optimizer(method.trainable(), settings)
+    optimizer, weights = pretraining_optimizer(method.trainable(), settings), list(method.trainable().parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
-    steps_per_epoch = settings.steps_per_epoch or max(1, stream.n_slices // settings.batch_size)
-    total_steps = settings.epochs * steps_per_epoch
-    watch = CollapseWatch(run, settings, settings.warmup_epochs * steps_per_epoch)
+    epoch_steps = steps_per_epoch(settings, stream.n_slices)
+    total_steps = settings.epochs * epoch_steps
+    warmup_steps = settings.warmup_epochs * epoch_steps
+    watch = CollapseWatch(run, settings, warmup_steps)
     first_epoch = 0
     if (checkpoint := run.latest_checkpoint()) is not None:
         facts = load_training_state(checkpoint, {"method": method}, optimizer)
@@ -69,16 +70,13 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
 
     method.train()
     for epoch in range(first_epoch, settings.epochs):
-        for i, batch in enumerate(_batches(stream, epoch, steps_per_epoch)):
-            step = epoch * steps_per_epoch + i
+        for i, batch in enumerate(_batches(stream, epoch, epoch_steps)):
+            step = epoch * epoch_steps + i
             step_generator = generator(config.seed, "views", step, run.rank)
             stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
             pair = views_of(batch, method, stage, scale, device, step_generator)
             rate = warmup_cosine(
-                step_in_stage,
-                peak=settings.learning_rate,
-                warmup_steps=settings.warmup_epochs * steps_per_epoch,
-                total_steps=steps_in_stage,
+                step_in_stage, peak=settings.learning_rate, warmup_steps=warmup_steps, total_steps=steps_in_stage
             )
             set_learning_rate(optimizer, rate)
             with autocast(device, settings.precision):
@@ -86,9 +84,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()
             scaler.unscale_(optimizer)
-            terms["gradient_norm"] = clip_grad_norm_(
-                method.trainable().parameters(), settings.gradient_clip or math.inf
-            )
+            terms["gradient_norm"] = clip_grad_norm_(weights, settings.gradient_clip or math.inf)
             scaler.step(optimizer)
             scaler.update()
             method.after_step(step, total_steps)
