@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -14,6 +14,7 @@ from pixelglobal.data.store import Store
 from pixelglobal.data.volumes import read_labels, write_labels
 from pixelglobal.evaluation.metrics import score_case
 from pixelglobal.evaluation.predict import load_segmenter, predict_case
+from pixelglobal.files import write_file
 
 
 def evaluate(
@@ -39,44 +40,45 @@ def evaluate(
             "evaluate on the cohort that the model was fine-tuned on"
         )
     refuse_leakage(store, cases, facts["cases_seen"], str(model))
-    facts_of = store.cases.set_index("case")
     rows: list[dict[str, object]] = []
     for done, case in enumerate(cases):
-        predicted = predict_case(segmenter, scale, store, case, config, device)
-        reference, spacing_mm, affine = read_labels(store.label_path(case))
-        folder = out / "predictions"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_labels(folder / f"{case}.nii.gz", predicted, affine)
-        patient, contoured = facts_of.loc[case, "patient"], store.contoured(case)
-        constants = {
-            **columns,
-            "cohort": store.name,
-            "case": case,
-            "patient": patient,
-            "spacing_z_mm": spacing_mm[0],
-            "spacing_y_mm": spacing_mm[1],
-            "spacing_x_mm": spacing_mm[2],
-        }
-        scored = score_case(
-            predicted,
-            reference,
-            spacing_mm,
-            store.structures,
-            tolerance_mm=config.evaluate.surface_tolerance_mm,
-            contoured=contoured,
-        )
-        rows += [{**constants, **row} for row in scored]
+        labels = predict_case(segmenter, scale, store, case, config, device)
+        rows += [{**columns, **row} for row in _score_and_save(labels, case, store, out / "predictions", config)]
         if progress:
             progress(done + 1, len(cases))
-    path = out / "rows.parquet"
-    partial = path.with_name(f".rows.{os.getpid()}.partial")
-    pd.DataFrame(rows).to_parquet(partial, index=False)
-    partial.rename(path)
-    return path
+    return write_file(out / "rows.parquet", lambda path: pd.DataFrame(rows).to_parquet(path, index=False))
+
+
+def _score_and_save(
+    labels: np.ndarray, case: str, store: Store, folder: Path, config: Config
+) -> list[dict[str, object]]:
+    """Rows of one case from predicted labels uint8 [Z, rows, columns], which are also saved on the scan's own grid."""
+    reference, spacing_mm, affine = read_labels(store.label_path(case))
+    write_labels(folder / f"{case}.nii.gz", labels, affine)
+    constants = {
+        "cohort": store.name,
+        "case": case,
+        "patient": store.cases.set_index("case").loc[case, "patient"],
+        "spacing_z_mm": spacing_mm[0],
+        "spacing_y_mm": spacing_mm[1],
+        "spacing_x_mm": spacing_mm[2],
+    }
+    scored = score_case(
+        labels,
+        reference,
+        spacing_mm,
+        store.structures,
+        tolerance_mm=config.evaluate.surface_tolerance_mm,
+        contoured=store.contoured(case),
+    )
+    return [{**constants, **row} for row in scored]
 
 
 def refuse_leakage(store: Store, cases: Sequence[str], seen: Mapping[str, str], what: str) -> None:
-    """Raise if any of the cases, by the content of its voxels, is among those a model has seen."""
+    """Raise ValueError if any of the cases, by the content of its voxels, is among those that a model has seen.
+
+    seen: the SHA-256 of a scan's voxels by its case, as in model.json; what: the name of the model in the message.
+    """
     names, wanted = {sha: case for case, sha in seen.items()}, set(cases)
     leaked = [
         f"{case} (seen as {names[sha]})"

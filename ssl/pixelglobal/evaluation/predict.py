@@ -1,4 +1,4 @@
-"""TODO."""
+"""Labels that a fine-tuned model gives to stored scans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from pixelglobal.views.intensity import HuScale
 
 
 def load_segmenter(folder: Path, device: torch.device) -> tuple[Segmenter, HuScale, dict[str, Any]]:
-    """A fine-tuned model with its intensity scale and facts, ready for `predict_labels`."""
+    """A fine-tuned model with its intensity scale and facts, ready for `predict_labels`.
+
+    Raises ValueError if the folder holds no model, or one that was only pre-trained.
+    """
     tensors, facts = read_model(folder)
     if facts.get("kind") != "segmenter":
         raise ValueError(
@@ -35,6 +38,6 @@ def load_segmenter(folder: Path, device: torch.device) -> tuple[Segmenter, HuSca
 def predict_case(
     model: nn.Module, scale: HuScale, store: Store, case: str, config: Config, device: torch.device
 ) -> np.ndarray:
-    """The label volume uint8 [S, rows, columns] of a stored case on the grid of its original scan."""
+    """The label volume uint8 [Z, rows, columns] of a stored case on the grid of its original scan."""
     batch = store.read_case(case)
     return store.paste_back(case, predict_labels(model, batch.image_hu, scale, config, device).numpy())

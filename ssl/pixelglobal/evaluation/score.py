@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pixelglobal.data.cohorts import case_name
 from pixelglobal.data.layouts.description import label_names
 from pixelglobal.data.volumes import read_labels, read_labels_on_grid
 from pixelglobal.evaluation.metrics import score_case
+from pixelglobal.files import write_json
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def nnunet_summary(scored: Sequence[Scored]) -> dict[str, Any]:
 
 def save_summary(scored: Sequence[Scored], path: Path) -> None:
     """Write summary.json."""
-    path.write_text(json.dumps(nnunet_summary(scored), indent=2) + "\n")
+    write_json(path, nnunet_summary(scored))
 
 
 def _files(folder: Path) -> dict[str, Path]:

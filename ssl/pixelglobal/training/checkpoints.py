@@ -7,8 +7,6 @@ with the facts a user of them must know: network, normalisation, structures, met
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,26 +17,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-LEAST_MATCHED = 0.9  # share of a part's tensors that must be found before transferred weights are trusted
+from pixelglobal.files import read_json_object, write_folder
+
+LEAST_MATCHED = 0.9  # share of a part's tensors that must match before transferred weights are trusted
 
 
 def _write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str) -> None:
     """Write NAME.safetensors and NAME.json into a folder that appears complete or not at all."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        save_file({key: value.detach().contiguous().cpu().clone() for key, value in tensors.items()},
-                  partial / f"{name}.safetensors")  # fmt: skip
-        (partial / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise OSError(
-            f"cannot write {folder}: {error}. What was there before is intact. Free space on the disk, or give a "
-            "folder that can be written to; the same command then goes on from the last state that was kept"
-        ) from error
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    copies = {key: value.detach().contiguous().cpu().clone() for key, value in tensors.items()}
+    with write_folder(folder) as scratch:
+        try:
+            save_file(copies, scratch / f"{name}.safetensors")
+        except SafetensorError as error:
+            raise OSError(str(error)) from error  # what the disk said, as every other writer says it
+        (scratch / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def save_training_state(
@@ -62,7 +54,7 @@ def load_training_state(
     folder: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
     """Restore what `save_training_state` wrote, in place; returns its facts."""
-    facts = json.loads((folder / "state.json").read_text())
+    facts = read_json_object(folder / "state.json")
     tensors = load_file(folder / "state.safetensors")
     for name, module in modules.items():
         prefix = f"{name}/"
@@ -123,21 +115,18 @@ def transfer(folder: Path, source: str, parts: Mapping[str, nn.Module]) -> Trans
     matched, unmatched = 0, []
     for part, module in parts.items():
         state = module.state_dict()
-        found = {
-            key: tensors[f"{source}.{part}.{key}"]
-            for key, own in state.items()
-            if f"{source}.{part}.{key}" in tensors and tensors[f"{source}.{part}.{key}"].shape == own.shape
-        }
-        missing = [f"{part}.{key}" for key in state if key not in found]
-        if len(found) < LEAST_MATCHED * len(state):
+        saved = {key: tensors.get(f"{source}.{part}.{key}") for key in state}
+        matching = {k: value for k, value in saved.items() if value is not None and value.shape == state[k].shape}
+        missing = [f"{part}.{key}" for key in state if key not in matching]
+        if len(matching) < LEAST_MATCHED * len(state):
             network = facts.get("network", {})
             raise ValueError(
-                f"{folder}: only {len(found)} of {len(state)} tensors of the {part} match; at least "
+                f"{folder}: only {len(matching)} of {len(state)} tensors of the {part} match; at least "
                 f"{LEAST_MATCHED:.0%} are expected. The file holds {network.get('encoder')!r} with decoder "
                 f"widths {network.get('decoder_widths')}; first tensors without a match: {', '.join(missing[:3])}. "
                 "Use the same network settings as in pre-training"
             )
-        module.load_state_dict(found, strict=False)
-        matched += len(found)
+        module.load_state_dict(matching, strict=False)
+        matched += len(matching)
         unmatched += missing
     return TransferReport(matched, matched + len(unmatched), tuple(unmatched))

@@ -42,8 +42,16 @@ def training_slices(config: Config, store: Store, cases: Sequence[str]) -> Slice
             empty = (~labelled).nonzero().squeeze(1)
             share = config.finetune.empty_slice_fraction
             count = min(len(empty), round(int(labelled.sum()) * share / (1 - share)))
-            chance = generator(config.seed, "empty slices", case)
-            chosen = empty[torch.randperm(len(empty), generator=chance)[:count]]
+            order = torch.randperm(len(empty), generator=generator(config.seed, "empty slices", case))
+            chosen = empty[order[:count]]
             whole = whole.select(torch.cat([labelled.nonzero().squeeze(1), chosen]).sort().values)
         parts.append(whole)
     return SliceBatch.concatenate(parts)
+
+
+def slices_of_step(slices: SliceBatch, config: Config, step: int, rank: int, world_size: int) -> SliceBatch:
+    """One worker's slices of a step: consecutive places in an endless chain of seeded permutations."""
+    n, share = len(slices), config.finetune.batch_size // world_size
+    places = (step * world_size + rank) * share + np.arange(share)
+    orders = {r: np.random.default_rng(derive(config.seed, "order", int(r))).permutation(n) for r in set(places // n)}
+    return slices.select(torch.tensor([orders[place // n][place % n] for place in places]))

@@ -1,14 +1,15 @@
-"""Optimisers, learning-rate schedules and the moving average of Eq. (2)."""
+"""Optimisers, learning-rate schedules and the number of steps that these are spread over."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from timm.optim import Lars
 from torch import nn
 
-from pixelglobal.config.schema import Pretrain
+from pixelglobal.config.schema import Finetune, Pretrain
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -30,6 +31,26 @@ def pretraining_optimizer(module: nn.Module, config: Pretrain) -> torch.optim.Op
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, foreach=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate, foreach=True)
+
+
+def finetuning_optimizer(model: nn.Module, transferred: Iterable[nn.Module], config: Finetune) -> torch.optim.Optimizer:
+    """The optimiser of fine-tuning; what was transferred learns at `pretrained_learning_rate_factor` of the rate."""
+    old = {id(p) for module in transferred for p in module.parameters()}
+    groups = [
+        {"params": [p for p in model.parameters() if id(p) in old], "factor": config.pretrained_learning_rate_factor},
+        {"params": [p for p in model.parameters() if id(p) not in old], "factor": 1.0},
+    ]
+    optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return optimizer(groups, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True)
+
+
+def steps_per_epoch(config: Pretrain | Finetune, n_slices: int) -> int:
+    """Optimiser steps of an epoch: as many as the config says, else one pass over the slices, and at least one.
+
+    >>> steps_per_epoch(Pretrain(batch_size=4), 11), steps_per_epoch(Pretrain(batch_size=4, steps_per_epoch=7), 11)
+    (2, 7)
+    """
+    return config.steps_per_epoch or max(1, n_slices // config.batch_size)
 
 
 def warmup_cosine(step: int, *, peak: float, warmup_steps: float, total_steps: int) -> float:

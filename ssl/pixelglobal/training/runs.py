@@ -1,7 +1,7 @@
 """What a training loop needs of the world around it: slices in, metrics and checkpoints out.
 
-The loops know only the two protocols of this file. On a laptop they get a `LocalRun` and a `store.LocalStream`; on a
-cluster, `cluster/` gives them the same through Ray.
+The loops know only `Run` and `data.stream.Stream`. On one machine they get a `LocalRun` and a `LocalStream`; on a
+cluster, `pixelglobal.cluster` gives them the same through Ray.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+from pixelglobal.files import write_folder
 
 
 class Run(Protocol):
@@ -53,14 +55,11 @@ class LocalRun:
         """Move the state into place under its epoch and drop the oldest."""
         if checkpoint is None:
             return
-        final = self.folder / "checkpoints" / f"epoch_{int(metrics['epoch']):04d}"
-        final.parent.mkdir(exist_ok=True)
-        partial = final.with_name(f".{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.move(checkpoint, partial)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        for old in self._checkpoints()[: -self._keep]:
+        kept = self.folder / "checkpoints"
+        with write_folder(kept / f"epoch_{int(metrics['epoch']):04d}") as scratch:
+            for file in checkpoint.iterdir():
+                shutil.move(file, scratch)
+        for old in [*self._checkpoints()[: -self._keep], *kept.glob(".partial-*")]:  # the latter of killed processes
             shutil.rmtree(old)
 
 

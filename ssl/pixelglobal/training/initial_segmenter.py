@@ -1,0 +1,60 @@
+"""The segmenter that fine-tuning starts from: random weights, or those of a pre-training with their intensity scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pixelglobal.config.schema import Config
+from pixelglobal.data.store import Store
+from pixelglobal.devices import place
+from pixelglobal.networks.segmenter import Segmenter
+from pixelglobal.networks.unet import ResUNet
+from pixelglobal.seeds import derive, seeded
+from pixelglobal.training.checkpoints import read_model, transfer
+from pixelglobal.views.intensity import HuScale
+
+
+@dataclass(frozen=True)
+class InitialSegmenter:
+    """A segmenter on its device, and where its weights come from."""
+
+    model: Segmenter
+    scale: HuScale  # the intensity scale that the weights were trained with
+    transferred: tuple[nn.Module, ...]  # the parts of the model that a pre-training has trained
+    report: str  # how many tensors were transferred
+    cases_seen: dict[str, str]  # SHA-256 of the voxels of every scan that the weights have seen
+
+
+def initial_segmenter(config: Config, store: Store, pretrained: Path | None, device: torch.device) -> InitialSegmenter:
+    """A segmenter with the weights of a pre-trained model folder, or with random ones (None).
+
+    Raises ValueError if the folder holds another kind of model, weights of another network, or weights that were
+    trained on another range of HU than the store has.
+    """
+    model = seeded(
+        lambda: Segmenter(ResUNet(config.network), len(store.structures) + 1), derive(config.seed, "segmenter weights")
+    )
+    if pretrained is None:
+        facts = store.normalization(store.splits.train)
+        scale = HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
+        place(model, device)
+        return InitialSegmenter(model, scale, (), "random initialisation", {})
+    saved = read_model(pretrained)[1]
+    if saved.get("kind") != "pretrained":
+        raise ValueError(f"{pretrained} holds a {saved.get('kind')!r} model; fine-tuning starts from a pretrained one")
+    scale = HuScale(**saved["scale"])
+    if (scale.hu_min, scale.hu_max) != (store.hu_min, store.hu_max):
+        raise ValueError(
+            f"{pretrained} was trained on HU clipped to [{scale.hu_min}, {scale.hu_max}], but {store.root} is clipped "
+            f"to [{store.hu_min}, {store.hu_max}]; prepare the cohort again with the range of the weights"
+        )
+    trained = saved.get("parts", ["decoder", "encoder"])  # what the method has trained of the encoder-decoder
+    wanted = ("encoder", "decoder") if config.finetune.transfer == "encoder_decoder" else ("encoder",)
+    parts = {part: model.backbone.get_submodule(part) for part in trained if part.split(".")[0] in wanted}
+    report = str(transfer(pretrained, config.finetune.transfer_from, parts))
+    place(model, device)
+    return InitialSegmenter(model, scale, tuple(parts.values()), report, dict(saved["cases_seen"]))
