@@ -1,44 +1,62 @@
-# make demo   the whole way on a synthetic cohort, about 5 minutes on 2 CPU cores
-# make test   ruff, mypy and pytest
-# make slow   the tests that take minutes
-# make bench  agreement with MONAI, surface-distance and lightly, and speed against the first two
+# make demo       run the whole way on a synthetic cohort; about 5 minutes on 2 CPU cores
+# make test       ruff, mypy, and the tests that need neither minutes nor a GPU
+# make check      ruff and mypy alone
+# make slow       the tests that take minutes
+# make cluster    the tests that start a Ray cluster of their own on this machine
+# make gpu        the tests that need a CUDA device
+# make real_data  the tests that need a folder of real CT: PIXELGLOBAL_REAL_DATA=FOLDER make real_data
+# make bench      agreement with MONAI, surface-distance and lightly, and speed against the first two
+# make lock       write uv.lock and constraints.txt after a change of pyproject.toml (needs uv); with UPGRADE=--upgrade,
+#                 take the newest versions of everything
+# make clean      remove everything that the commands above have made
+# make help       print these lines
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: install demo test check slow bench clean
+.PHONY: help install install-test demo test check slow cluster gpu real_data bench lock clean
+
+help:
+	@sed -n 's/^# //p' Makefile
 
 install: .venv/installed
+install-test: .venv/installed-test
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		(echo "$(PYTHON) is too old: Python 3.11 or newer is needed; try make PYTHON=python3.11" && exit 1)
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(PIP) -e .
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(PIP) -e '.[test]'
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/pixelglobal demo --out demo
+	$(BIN)/python -m experiments demo --out demo
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 test: check
 	$(BIN)/python -m pytest
 
-slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow
+slow cluster gpu real_data: .venv/installed-test
+	$(BIN)/python -m pytest -m $@
 
 bench: .venv/installed-test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(PIP) -e '.[bench]'
 	$(BIN)/python -m pytest tests/test_peers.py tests/views/test_alignment.py tests/losses/test_contrastive.py tests/methods/test_methods.py
 	$(BIN)/python -m experiments bench metrics
 	$(BIN)/python -m experiments bench statistics
 
+lock:
+	uv lock $(UPGRADE)
+	uv export --frozen --all-extras --no-hashes --no-emit-project --no-annotate --no-header | sed 's/ ;.*//' > constraints.txt
+
 clean:
-	rm -rf .venv demo runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
