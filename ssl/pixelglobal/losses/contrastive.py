@@ -3,8 +3,8 @@
 Source: Chen et al. 2020 (NT-Xent); Chaitanya et al. 2020, "Contrastive learning of global and local features for
 medical image segmentation with limited annotations" (GL). Softmax and logarithms are in fp32 or more.
 
-Shape letters: B images, V views (view 1 of every image and then view 2 of every image), D length of a vector,
-A anchor regions, C channels, h map rows, N vectors. GL's lattice has 25 regions, 13 of them anchors.
+Shape letters: B images, V views, D length of a vector, A anchor regions, C channels, h map rows, N vectors. View 1 of
+every image comes before view 2 of every image; GL's lattice has 25 regions, of which 13 are anchors.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
 """What a student and a teacher each have one of: an encoder-decoder with a head on the encoder's vector and one on the
 decoder's pixels; and how unsure the teacher is of its pixels.
 
-Shape letters: B slices, S side of a view, M matched pixels, K outputs of a head, C channels.
+Shape letters: B images, H rows, W columns, M matched pixel pairs, K outputs of a head, C channels.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -54,10 +53,10 @@ class DropoutPasses:
 class MatchedPixels:
     """The pixels of a batch that have twins, and what a pass without dropout made of them."""
 
-    features: list[Tensor]  # the encoder's maps, fine to coarse
-    y_M: Tensor  # [M, C] the decoder's features
-    image_M: Tensor  # int64, ascending: which image
-    pixel_M: Tensor  # int64: its flat index there
+    features: list[Float[Tensor, "B _ _ _"]]  # the encoder's maps, fine to coarse
+    y_MC: Float[Tensor, "M C"]  # the decoder's features
+    image_M: Int64[Tensor, " M"]  # which image, ascending
+    pixel_M: Int64[Tensor, " M"]  # the flat index of the pixel there
     matched_B: Sequence[int]  # how many each image has
 
 
@@ -82,9 +81,15 @@ class Branch(nn.Module):
             self.pixel_head = _head(self.backbone.pixel_channels, pixel_size, hidden_layers=1, bn_logits=bn_logits)
 
     def forward(
-        self, view: Tensor, image_M: Tensor, pixel_M: Tensor, masks: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, Tensor | None, list[Tensor], Tensor | None]:
-        """Global logits [B, K], pixel logits [M, K], the encoder's maps, and pixel features [M, C] before dropout.
+        self,
+        view: Float[Tensor, "B 1 H W"],
+        image_M: Int64[Tensor, " M"],
+        pixel_M: Int64[Tensor, " M"],
+        masks: dict[str, Float[Tensor, "B _"]] | None = None,
+    ) -> tuple[
+        Float[Tensor, "B _"], Float[Tensor, "M K"] | None, list[Float[Tensor, "B _ _ _"]], Float[Tensor, "M C"] | None
+    ]:
+        """Global logits, pixel logits, the encoder's maps, and pixel features before dropout.
 
         masks: see `dropout_masks`; None means no dropout.
         """
@@ -92,38 +97,47 @@ class Branch(nn.Module):
         z = self.global_head(features[-1].mean((2, 3)))
         if self.pixel_head is None or not len(image_M):
             return z, None, features, None
-        y_M = self.decode_pixels(features, image_M, pixel_M, masks)
-        return z, self.project_pixels(y_M, image_M, masks), features, y_M
+        y_MC = self.decode_pixels(features, image_M, pixel_M, masks)
+        return z, self.project_pixels(y_MC, image_M, masks), features, y_MC
 
     def decode_pixels(
-        self, features: list[Tensor], image_M: Tensor, pixel_M: Tensor, masks: dict[str, Tensor] | None
-    ) -> Tensor:
-        """Pixel features [M, C] of the encoder's maps."""
+        self,
+        features: list[Float[Tensor, "B _ _ _"]],
+        image_M: Int64[Tensor, " M"],
+        pixel_M: Int64[Tensor, " M"],
+        masks: dict[str, Float[Tensor, "B _"]] | None,
+    ) -> Float[Tensor, "M C"]:
+        """The decoder's features of the named pixels, from the encoder's maps."""
         if masks and "bottleneck" in masks:
             features = [*features[:-1], features[-1] * masks["bottleneck"][:, :, None, None].to(features[-1].dtype)]
         return pixels_of(self.backbone.decoder(features), image_M, pixel_M)
 
-    def project_pixels(self, y_M: Tensor, image_M: Tensor, masks: dict[str, Tensor] | None) -> Tensor:
-        """Pixel logits [M, K] of pixel features [M, C]."""
+    def project_pixels(
+        self, y_MC: Float[Tensor, "M C"], image_M: Int64[Tensor, " M"], masks: dict[str, Float[Tensor, "B _"]] | None
+    ) -> Float[Tensor, "M K"]:
+        """The pixel head's logits of pixel features."""
         assert self.pixel_head is not None
         if masks and "decoder_out" in masks:
-            y_M = y_M * masks["decoder_out"].to(y_M.dtype)[image_M]
-        if not (self.checkpoint_pixel_head and y_M.requires_grad):
-            return self.pixel_head(y_M)
-        # The second pass, inside backward, must not refresh the running averages again.
+            y_MC = y_MC * masks["decoder_out"].to(y_MC.dtype)[image_M]
         head = self.pixel_head
-        return checkpoint(
-            head,
-            y_M,
-            use_reentrant=False,
-            preserve_rng_state=False,
-            context_fn=lambda: (nullcontext(), restored_batch_norm_buffers(head)),
-        )
+        logits_MK: Tensor
+        if self.checkpoint_pixel_head and y_MC.requires_grad:
+            # The second pass, inside backward, must not refresh the running averages again.
+            logits_MK = checkpoint(
+                head,
+                y_MC,
+                use_reentrant=False,
+                preserve_rng_state=False,
+                context_fn=lambda: (nullcontext(), restored_batch_norm_buffers(head)),
+            )
+        else:
+            logits_MK = head(y_MC)
+        return logits_MK
 
     def dropout_masks(
         self, n: int, dropout: ChannelDropout, like: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """One draw of the masks [B, channels] of every dropout site for n images."""
+    ) -> dict[str, Float[Tensor, "{n} _"]]:
+        """One draw of the masks [B, C] of every dropout site for n images."""
         channels = {"bottleneck": self.backbone.vector_channels, "decoder_out": self.backbone.pixel_channels}
         return {site: channel_mask(n, channels[site], dropout.probability, like, generator) for site in dropout.sites}
 
@@ -141,23 +155,27 @@ def _head(channels: int, size: HeadSize, *, hidden_layers: int, bn_logits: bool)
 
 @torch.no_grad()
 def teacher_uncertainty(
-    teacher: Branch, center: Tensor, pixels: MatchedPixels, how: DropoutPasses, generator: torch.Generator
-) -> Tensor:
-    """U [M] of the teacher's pixels, in [0, 1]; what lies before the first dropout site is not run again."""
+    teacher: Branch,
+    center: Float[Tensor, " K"],
+    pixels: MatchedPixels,
+    how: DropoutPasses,
+    generator: torch.Generator,
+) -> Float[Tensor, " M"]:
+    """U of the teacher's pixels, in [0, 1]; what lies before the first dropout site is not run again."""
     n, like, image_M = len(pixels.features[-1]), pixels.features[-1], pixels.image_M
     head, sites = teacher.pixel_head, how.dropout.sites
     in_blocks = sites == ("decoder_out",) and how.measure == "predictive"
     if in_blocks and head is not None and can_run_in_blocks(head):
         draws = [teacher.dropout_masks(n, how.dropout, like, generator) for _ in range(how.passes)]
         masks_PBC = torch.stack([masks["decoder_out"] for masks in draws])
-        return predictive_uncertainty(head, pixels.y_M, pixels.matched_B, masks_PBC, center, how.temperature)
+        return predictive_uncertainty(head, pixels.y_MC, pixels.matched_B, masks_PBC, center, how.temperature)
 
-    def one_pass() -> Tensor:
+    def one_pass() -> Float[Tensor, "M K"]:
         masks = teacher.dropout_masks(n, how.dropout, like, generator)
-        y_M = pixels.y_M
+        y_MC = pixels.y_MC
         if "bottleneck" in masks:
-            y_M = teacher.decode_pixels(pixels.features, image_M, pixels.pixel_M, masks)
-        return targets(teacher.project_pixels(y_M, image_M, masks), center, how.temperature)
+            y_MC = teacher.decode_pixels(pixels.features, image_M, pixels.pixel_M, masks)
+        return targets(teacher.project_pixels(y_MC, image_M, masks), center, how.temperature)
 
     with frozen_batch_norm_buffers(teacher):
         return monte_carlo_uncertainty(one_pass, how.passes, how.measure)

@@ -220,7 +220,7 @@ def hedges_gz(differences: Float[np.ndarray, " units"]) -> float:
 
 
 def require_pairs(
-    a: Float[np.ndarray, " a"], b: Float[np.ndarray, " b"], patient_of: Shaped[np.ndarray, " patient_of"]
+    a: Float[np.ndarray, " scores_a"], b: Float[np.ndarray, " scores_b"], patient_of: Shaped[np.ndarray, " patients"]
 ) -> None:
     """Raise ValueError unless the scores are of the same observations, finite, and each has a patient."""
     if not len(a) == len(b) == len(patient_of):

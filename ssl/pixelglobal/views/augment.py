@@ -1,6 +1,6 @@
 """One draw of the augmentation, and slices and labels rendered through it.
 
-Shape letters: B images, H rows, W columns, S side of a square view, L labels.
+Shape letters: B images, H rows, W columns, S side of a square image, L labels.
 """
 
 import math
@@ -79,7 +79,7 @@ def _finish_draw(
     """Draw rotation, flips, contrast and gamma of views whose centre and scale are known."""
     n = len(center)
 
-    def happens(probability: float) -> Tensor:
+    def happens(probability: float) -> Bool[Tensor, " B"]:
         return torch.rand(n, generator=generator) < probability
 
     degrees = _uniform(n, -views.rotation_degrees_max, views.rotation_degrees_max, generator)

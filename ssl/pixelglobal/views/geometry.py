@@ -5,7 +5,7 @@ A view is an affine map from its own pixel coordinates to the coordinates of the
 rotation and flips are all in the one map, so a view is read with one interpolation, and the twin of a pixel follows
 from two maps by algebra: no dictionary has to be recorded, shipped or searched.
 
-Shape letters: B images, C channels, H rows, W columns, S side of a square view, Q points. There is one map, and so one
+Shape letters: B images, C channels, H rows, W columns, S side of a square image, Q points. There is one map, and so one
 view, for each image.
 """
 
