@@ -91,8 +91,8 @@ def test_dropout_passes_after_the_shared_prefix_equal_whole_passes():
         method, pair = method_of(config), a_pair(config)
         teacher = method.teacher
         with torch.no_grad():
-            _, _, features, y_M = copy.deepcopy(teacher)(pair.view_2, pair.image_M, pair.pixel_2_M)
-            pixels = MatchedPixels(features, y_M, pair.image_M, pair.pixel_2_M, pair.matched_B)
+            _, _, features, y_MC = copy.deepcopy(teacher)(pair.view_2, pair.image_M, pair.pixel_2_M)
+            pixels = MatchedPixels(features, y_MC, pair.image_M, pair.pixel_2_M, pair.matched_B)
             how = section(config).passes
             fast = teacher_uncertainty(teacher, torch.zeros(8), pixels, how, generator(9))
             draws = generator(9)
@@ -109,9 +109,9 @@ def test_dropout_passes_after_the_shared_prefix_equal_whole_passes():
 
 def test_strong_features_do_not_overflow_half_precision():
     head = ProjectionHead(16, 32, 16, 8, hidden_layers=1, bn_logits=False).train()
-    y_M = 3 * torch.randn(60_000, 16, generator=generator(0))  # a sum of squares over pixels is beyond 65504
-    masks = torch.stack([channel_mask(1, 16, 0.5, y_M, generator(i)) for i in range(3)])
-    inputs = (head, y_M, [len(y_M)], masks, torch.zeros(8), 0.04)
+    y_MC = 3 * torch.randn(60_000, 16, generator=generator(0))  # a sum of squares over pixels is beyond 65504
+    masks = torch.stack([channel_mask(1, 16, 0.5, y_MC, generator(i)) for i in range(3)])
+    inputs = (head, y_MC, [len(y_MC)], masks, torch.zeros(8), 0.04)
     with torch.autocast("cpu", dtype=torch.float16):
         half = predictive_uncertainty(*inputs)
     torch.testing.assert_close(half, predictive_uncertainty(*inputs), atol=0.02, rtol=0)

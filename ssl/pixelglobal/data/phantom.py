@@ -67,7 +67,7 @@ def make_phantom_cohort(
 def make_phantom(
     rng: np.random.Generator, *, size: int, n_slices: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """One patient: HU int16 [S, H, W], labels uint8 [S, H, W], spacing in mm (z, y, x)."""
+    """One patient: HU int16 [Z, H, W], labels uint8 [Z, H, W], spacing in mm (z, y, x)."""
 
     def vary(value: float, by: float) -> float:
         return value * rng.uniform(1 - by, 1 + by)

@@ -141,7 +141,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
 
 
 def crop_or_pad(array: np.ndarray, side: int, fill: int) -> np.ndarray:
-    """The centre `side` x `side` of every slice [S, H, W], padded with `fill` where the slice is smaller."""
+    """The centre `side` x `side` of every slice [Z, H, W], padded with `fill` where the slice is smaller."""
     out = np.full((len(array), side, side), fill, array.dtype)
     (to_y, from_y), (to_x, from_x) = crop_slices(array.shape[1], side), crop_slices(array.shape[2], side)
     out[:, to_y, to_x] = array[:, from_y, from_x]

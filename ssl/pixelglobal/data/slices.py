@@ -2,7 +2,7 @@
 
 Pixels are raw bytes in fixed-size columns, which Parquet reads many times faster than lists of numbers.
 
-Shape letters: B slices of a batch, H = W the side of a stored slice, C structures.
+Shape letters: B images, H rows, W columns, L labels, S side of a square image, Z slices of a scan.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def write_slices(
 ) -> None:
     """Write one case, whole or not at all.
 
-    image_hu: int16 [S, H, H]; labels: uint8 [S, H, H] or None; contoured: a flag for each class, background first;
+    image_hu: int16 [Z, S, S]; labels: uint8 [Z, S, S] or None; contoured: a flag for each class, background first;
     spacing_mm: (z, y, x) of the stored grid.
     """
     n, side = image_hu.shape[:2]
@@ -94,7 +94,7 @@ class SliceBatch:
 
     image_hu: Tensor  # int16 [B, H, W]
     label: Tensor  # uint8 [B, H, W]; [B, 0, 0] when labels were not read
-    contoured: Tensor  # bool [B, C + 1], background first
+    contoured: Tensor  # bool [B, L], background first
     case: list[str]
     patient: list[str]
     slice_index: Tensor  # int32 [B]

@@ -136,15 +136,15 @@ class Store:
         return int(self.cases[self.cases["case"].isin(list(cases))]["n_slices"].sum())
 
     def paste_back(self, case: str, labels: np.ndarray) -> np.ndarray:
-        """Stored-grid labels uint8 [S, H, H] on the scan's own grid [S, rows, columns]; background outside the crop."""
+        """Stored-grid labels uint8 [Z, S, S] on the scan's own grid [Z, rows, columns]; background outside the crop."""
         return self._paste_back(case, labels, 0)
 
     def paste_back_image(self, case: str, image_hu: np.ndarray) -> np.ndarray:
-        """One stored slice int16 [H, H] on the scan's own grid [rows, columns]; the clip's minimum outside the crop."""
+        """One stored slice int16 [S, S] on the scan's own grid [rows, columns]; the clip's minimum outside the crop."""
         return self._paste_back(case, image_hu[None], round(self.hu_min))[0]
 
     def paste_back_map(self, case: str, values: np.ndarray) -> np.ndarray:
-        """Stored-grid values float [S, H, H] on the scan's own grid [S, rows, columns]; NaN outside the crop."""
+        """Stored-grid values float [Z, S, S] on the scan's own grid [Z, rows, columns]; NaN outside the crop."""
         return self._paste_back(case, values, np.nan)
 
     def _paste_back(self, case: str, stored: np.ndarray, fill: float) -> np.ndarray:

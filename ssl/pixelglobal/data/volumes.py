@@ -1,7 +1,7 @@
 """CT volumes: the only module that reads and writes medical files.
 
 A volume is brought to canonical orientation (RAS+) once, when it is read, and keeps its spacing, affine and patient for
-as long as it lives. Arrays are [S, H, W]: slices from feet to head, rows from back to front, columns from the patient's
+as long as it lives. Arrays are [Z, H, W]: slices from feet to head, rows from back to front, columns from the patient's
 left to the patient's right. A mirror of the columns therefore swaps left and right structures.
 """
 
@@ -23,8 +23,8 @@ AFFINE_TOLERANCE_MM = 0.01  # how far apart image and label may lie at any corne
 class Volume:
     """One scan with everything that gives its numbers a meaning."""
 
-    image_hu: np.ndarray  # int16 [S, H, W]
-    labels: np.ndarray | None  # uint8 [S, H, W]
+    image_hu: np.ndarray  # int16 [Z, H, W]
+    labels: np.ndarray | None  # uint8 [Z, H, W]
     spacing_mm: tuple[float, float, float]  # (z, y, x), in array order
     affine: np.ndarray  # float64 [4, 4] of the canonical (x, y, z) voxel grid
     case: str
@@ -56,18 +56,18 @@ def read_volume(
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
-    """A label file as (labels uint8 [S, H, W], spacing_mm (z, y, x), affine) in canonical orientation."""
+    """A label file as (labels uint8 [Z, H, W], spacing_mm (z, y, x), affine) in canonical orientation."""
     labels, affine = _read_canonical(path)
     return _whole_labels(labels, path, None), _spacing_zyx(affine), affine
 
 
 def write_labels(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    """Write labels [S, H, W] as uint8 NIfTI on the canonical grid of `affine`, whole or not at all."""
+    """Write labels [Z, H, W] as uint8 NIfTI on the canonical grid of `affine`, whole or not at all."""
     _write(path, labels.astype(np.uint8), affine)
 
 
 def write_map(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
-    """Write values [S, H, W] as float32 NIfTI on the canonical grid of `affine`, whole or not at all."""
+    """Write values [Z, H, W] as float32 NIfTI on the canonical grid of `affine`, whole or not at all."""
     _write(path, values.astype(np.float32), affine)
 
 
@@ -78,7 +78,7 @@ def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
 
 
 def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels [S, H, W] float32 and affine of a NIfTI file in RAS+ order."""
+    """Voxels [Z, H, W] float32 and affine of a NIfTI file in RAS+ order."""
     if not path.is_file():
         raise ValueError(
             f"{path}: there is no such file; check the paths in dataset.json and that the copy is complete"
@@ -127,7 +127,7 @@ def _require_a_place_for_every_voxel(path: Path, shape: tuple[int, ...], affine:
 def read_labels_on_grid(
     path: Path, image_path: Path, shape: tuple[int, ...], affine: np.ndarray, n_structures: int | None
 ) -> np.ndarray:
-    """Labels uint8 [S, H, W] of a file that must lie on the canonical grid (shape, affine) of `image_path`."""
+    """Labels uint8 [Z, H, W] of a file that must lie on the canonical grid (shape, affine) of `image_path`."""
     labels, label_affine = _read_canonical(path)
     if labels.shape != shape:
         raise ValueError(

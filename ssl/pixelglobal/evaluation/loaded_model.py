@@ -28,10 +28,10 @@ class LoadedModel(nn.Module):
         self.network, self.scale, self.facts = network, scale, facts
 
     def forward(self, images_hu: Tensor) -> Any:
-        """What the network makes of slices [N, H, W] in HU, whose sides are multiples of 32.
+        """What the network makes of slices [B, H, W] in HU, whose sides are multiples of 32.
 
-        A segmenter gives class scores [N, classes, H, W], class 0 being background; an encoder-decoder gives pixel
-        features [N, C, H, W]; an encoder gives its list of feature maps, from fine to coarse.
+        A segmenter gives class scores [B, L, H, W], class 0 being background; an encoder-decoder gives pixel
+        features [B, C, H, W]; an encoder gives its list of feature maps, from fine to coarse.
         """
         clipped = images_hu.float().clamp(self.scale.hu_min, self.scale.hu_max)
         return self.network(normalize(clipped.unsqueeze(1), self.scale))

@@ -71,7 +71,7 @@ def score_case(
     tolerance_mm: float = 3.0,
     contoured: Sequence[bool] | None = None,
 ) -> list[dict[str, object]]:
-    """All rows of one patient: labels [S, H, W] against labels [S, H, W], spacing (z, y, x).
+    """All rows of one patient: labels [Z, H, W] against labels [Z, H, W], spacing (z, y, x).
 
     First one row per structure for each slice where reference or prediction has it (2-D metrics; slices with neither
     are implied), then one per structure with slice_index -1 (3-D metrics). A structure that was not contoured has one

@@ -21,7 +21,7 @@ from pixelglobal.views.intensity import HuScale, normalize
 
 @torch.no_grad()
 def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, seed: int = 0) -> Tensor:
-    """The teacher's U in [0, 1] of every pixel, float32 [N, H, W], of stored slices int16 [N, H, W] (Figure 2).
+    """The teacher's U in [0, 1] of every pixel, float32 [Z, H, W], of stored slices int16 [Z, H, W] (Figure 2).
 
     folder: a pre-trained model whose config has pixel matching. Batch norms use their running averages, so a map does
     not depend on the slices beside it.
@@ -51,8 +51,8 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     for image in images_hu:
         x = normalize(image.to(device).float()[None, None], HuScale(**facts["scale"]))
         features = teacher.backbone.encode(x)
-        y_M = teacher.decode_pixels(features, image_M, every_pixel, None)
-        pixels = MatchedPixels(features, y_M, image_M, every_pixel, (height * width,))
+        y_MC = teacher.decode_pixels(features, image_M, every_pixel, None)
+        pixels = MatchedPixels(features, y_MC, image_M, every_pixel, (height * width,))
         u = teacher_uncertainty(teacher, center, pixels, settings.passes, draws)
         maps.append(u.view(height, width).float().cpu())
     return torch.stack(maps)

@@ -4,7 +4,7 @@ The local loss cannot tell: a constant output makes Eqs. (5) and (6) zero. What 
 carries about its input, I = H(mean code) - mean H(code), which vanishes both when every input gets the same code and
 when every input gets the uniform one.
 
-Shape letters: N vectors or pixels, K outputs of a head, D feature channels.
+Shape letters: N vectors, K outputs of a head, D length of a vector. A vector may be that of a pixel.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Source: Chaitanya et al. 2020, "Contrastive learning of global and local feature
 limited annotations". Stage 0 trains the encoder, stage 1 the first blocks of the decoder over a frozen encoder
 (`gl.schedule=two_stage`). What differs from the paper is in docs/method.md.
 
-Shape letters: B slices, S side of a view, R = 25 regions, D length of a projected vector.
+Shape letters: B images, S side of a square image, C channels, h map rows, R regions, D length of a vector.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RegionHead(nn.Module):
         self.window = nn.Linear(9 * channels, outputs, bias=False)
 
     def forward(self, maps: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
-        """Vectors [2B, R, D] of both views' maps [2B, C, s, s]; move puts the cells of both views in one place."""
+        """Vectors [2B, R, D] of both views' maps [2B, C, h, h]; move puts the cells of both views in one place."""
         return self.window(lattice_windows(move(self.cells(maps))).flatten(2))
 
 
@@ -177,18 +177,18 @@ class Gl(Method):
 
 
 def _cells_of_view_1(pair: ViewPair, side: int) -> Tensor:
-    """The source points [B, s * s, 2] under the cells of view 1's map."""
+    """The source points [B, h * h, 2] under the cells of view 1's map."""
     return to_source(pair.maps_1, pixel_centers(side, pair.maps_1) * (pair.side / side))
 
 
 def to_the_places_of_view_1(cells: Tensor, pair: ViewPair) -> Tensor:
-    """Both views' maps [2B, C, s, s], those of view 2 read anew at the cells of view 1."""
+    """Both views' maps [2B, C, h, h], those of view 2 read anew at the cells of view 1."""
     cells_1, cells_2 = cells.float().chunk(2)
     points = _cells_of_view_1(pair, cells.shape[-1])
     return torch.cat([cells_1, read_points(cells_2, pair.maps_2, points, pair.side).view_as(cells_1)])
 
 
 def regions_in_both_views(pair: ViewPair, side: int) -> Tensor:
-    """Which regions of view 1, on maps of s x s, lie wholly in view 2: bool [B, R]."""
+    """Which regions of view 1, on maps of h x h, lie wholly in view 2: bool [B, R]."""
     seen = sees(pair.maps_2, _cells_of_view_1(pair, side), pair.side).view(-1, 1, side, side)
     return lattice_windows(seen).flatten(2).all(-1)

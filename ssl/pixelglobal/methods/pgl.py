@@ -3,7 +3,7 @@
 Source: Xie et al. 2020, "PGL: Prior-guided local self-supervised learning for 3D medical image segmentation", in two
 dimensions; its code was never published. With one vector an image instead of a map it is BYOL.
 
-Shape letters: B slices, h cells of a map along an axis, D length of a projected vector.
+Shape letters: B images, S side of a square image, C channels, h map rows, w map columns, D length of a vector.
 """
 
 from __future__ import annotations

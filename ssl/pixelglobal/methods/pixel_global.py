@@ -9,7 +9,7 @@ GO, GP, GPC and full are values of its settings (`PixelGlobal.variants`), not cl
 Dropout passes repeat only what lies after the first place that drops: with the default site they cost a few small
 matrix products on the matched pixels, not a pass of the network.
 
-Shape letters: B slices, S side of a view, M matched pixel pairs, K outputs of a head.
+Shape letters: B images, S side of a square image, M matched pixel pairs, K outputs of a head.
 """
 
 from __future__ import annotations
