@@ -80,3 +80,18 @@ def real_data():
     if not (folder / "dataset.json").is_file():
         pytest.skip(f"no real CT at {folder}; set PIXELGLOBAL_REAL_DATA to a folder in MSD layout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_study(store, tiny, tmp_path_factory):
+    """A comparison of random and full with 3 seeds, done in this process: the OUT folder and the command's words."""
+    from experiments.runner.execution import finetune_and_evaluate_once, pretrain_once
+    from experiments.selection import Request, select
+
+    out = tmp_path_factory.mktemp("finished") / "out"
+    short = [*TINY, "pretrain.epochs=1", "finetune.epochs=1"]
+    request = Request("comparison", short, [store.root], out, "smoke", seeds="0,1,2")
+    for pipeline in select(request).all_pipelines:
+        pretrain_once(pipeline)
+        finetune_and_evaluate_once(pipeline, out)
+    return request

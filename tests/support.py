@@ -1,5 +1,6 @@
 """What several test files share: a tiny configuration, the command line, a killed run, rows, tables, pictures."""
 
+import json
 import os
 import subprocess
 import sys
@@ -103,3 +104,19 @@ def write(out, **changes):
         "facts": {"environment": {"commit": "abc", "packages": {"torch": "2"}}, "command": "run it"},
     }
     return write_report(out, **(defaults | changes))
+
+
+def make_leakage(pipeline):
+    """Let the model of a finished run have seen one of its test scans, under another name; returns the case."""
+    cases = pipeline.run.store.cases
+    case = pipeline.run.store.splits.test[0]
+    [voxels] = cases.loc[cases["case"] == case, "sha256"]
+    model = pipeline.finetune.folder / "model" / "model.json"
+    facts = json.loads(model.read_text())
+    facts["cases_seen"][f"{case} as another.nii"] = voxels
+    model.write_text(json.dumps(facts))
+    mark = pipeline.finetune.folder / "done.json"
+    done = json.loads(mark.read_text())
+    done["bytes"]["model/model.json"] = model.stat().st_size  # a changed length would be a stage to compute anew
+    mark.write_text(json.dumps(done))
+    return case

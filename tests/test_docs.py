@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report.documents import PRINTED, with_table
+from experiments.report.generated_tables import PRINTED, with_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.mark.parametrize("path", PRINTED, ids=lambda path: path.name)
 def test_tables_in_documents_are_printed_from_results(path):
     text, (mark, table) = path.read_text(), PRINTED[path]
-    assert text == with_table(text, mark, table()), "run: python -m experiments.readme"
+    assert text == with_table(text, mark, table()), "run: python -m experiments.report.generated_tables"
     assert text.count("| --- |") >= 1
 
 

@@ -114,11 +114,12 @@ def _estimate(study: Study, pipelines: Sequence[Pipeline], out: Path) -> dict[st
 def _tables(study: Study, rows: pd.DataFrame, methods: list[str], title: str) -> list[Table]:
     """The tables of one cohort."""
     reference = study.reference if study.reference in methods else methods[-1]
+    primary = [c.baseline for c in study.contrasts if c.primary and c.method == reference and c.baseline in methods]
     if rows["labelled_patients"].nunique() > 1:
-        return [learning_table(rows, reference=reference, title=title)]
+        return [learning_table(rows, reference=reference, title=title, primary=primary)]
     few_runs = rows.groupby("method")["seed"].nunique().min() < 3  # then the slices, as in the paper, stand below
     unit: Literal["patient", "both"] = "both" if few_runs else "patient"
-    tables = [comparison_table(rows, reference=reference, title=title, unit=unit)]
+    tables = [comparison_table(rows, reference=reference, title=title, unit=unit, primary=primary)]
     beside = beside_paper(rows, cohort=rows["cohort"].iloc[0], table=study.paper_table)
     return tables if beside is None else [*tables, beside]
 

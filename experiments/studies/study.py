@@ -93,12 +93,12 @@ class Study:
         config = with_settings(config, **self.settings)
         runs = []
         for store, cohort in zip(stores, cohort_names(stores), strict=True):
-            counts = labelled_patients(store, fractions or self.label_fractions)
+            counts: list[int | None] = [*labelled_patients(store, fractions or self.label_fractions)] or [None]
             for method in methods or self.methods:
                 chosen = self.config_of(config, method)
                 for seed in seeds:
                     seeded = from_dict({**chosen.model_dump(mode="json"), "seed": seed})
-                    for count in counts or [None]:
+                    for count in counts:
                         few = seeded if count is None else with_settings(seeded, finetune={"patients": count})
                         part = "" if count is None else f"{count}patients"
                         runs.append(StudyRun(self.name, method, few, method != "random", store, cohort, part))
