@@ -7,4 +7,5 @@ version. So the source folder beside this one is put on the path.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ssl"))
+FOLDER = Path(__file__).resolve().parent  # of this package, as the library is told of it
+sys.path.insert(0, str(FOLDER.parent / "ssl"))

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from experiments import FOLDER
 from experiments.bench.commands import app as bench
 from experiments.report.browse import reports_of, server_of, tensorboard_command
 from experiments.report.collect import failures, finished
@@ -87,7 +88,7 @@ def run(
     selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
     pipelines, config = selection.all_pipelines, selection.config
     if not all(pipeline.evaluate.is_complete for pipeline in pipelines):
-        at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray())
+        at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray([FOLDER]))
         with shown(pipelines, console, at_once):
             run_all([pipeline.run for pipeline in pipelines], out)
     _write_reports(selection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from experiments.report.figures import INK, svg
+from pixelglobal.files import write_file
 from pixelglobal.tables.table import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -80,35 +82,30 @@ def write_report(
         warnings=warnings,
         facts=[_fact(heading, value) for heading, value in facts.items()],
     )
-    path = out / "report.html"
-    scratch = path.with_suffix(".partial")
-    scratch.write_text(page, encoding="utf-8")
-    scratch.rename(path)
-    return path
+    return write_file(out / "report.html", page)
 
 
 def _write_table(table: Table, folder: Path, number: int, methods: Iterable[str]) -> dict[str, Any]:
     # A method leads to its runs, by a part of their names.
     words = {method: f"-{method.rpartition(':')[2]}- {table.run_filter}".strip() for method in methods}
     links = {method: f"#{urlencode({'filter': filter_words})}" for method, filter_words in words.items()}
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
     if len(table.comparisons):
         texts["comparisons.csv"] = table.comparisons.to_csv(index=False)
     files = []
     for ending, text in texts.items():
         path = folder / f"table_{number}.{ending}"
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text)
         files.append((f"{folder.name}/{path.name}", TABLE_FILES[ending]))
     return {"title": table.title, "html": table.to_html(links), "files": files}
 
 
 def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
     for ending in ("pdf", "png"):
-        picture.figure.savefig(folder / f"{picture.name}.{ending}", dpi=150, facecolor="white")
+        save = functools.partial(picture.figure.savefig, dpi=150, facecolor="white")
+        write_file(folder / f"{picture.name}.{ending}", save)
     drawing = svg(picture.figure)
-    (folder / f"{picture.name}.svg").write_text(drawing, encoding="utf-8")
+    write_file(folder / f"{picture.name}.svg", drawing)
     return {
         "name": picture.name,
         "heading": picture.heading,

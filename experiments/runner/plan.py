@@ -17,12 +17,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from experiments import FOLDER
 from experiments.runner.calibration import Cost, measure
 from experiments.runner.pipeline import Pipeline
-from experiments.runner.stages import Stage, write_json
-from pixelglobal.cluster.resources import resources_without_starting, trials_at_once
-from pixelglobal.cluster.train import gpus_each
+from experiments.runner.stages import Stage
+from pixelglobal.cluster.resources import gpus_each, resources_without_starting, trials_at_once
 from pixelglobal.config.schema import Config
+from pixelglobal.files import write_json
 
 KINDS = ("pretrain", "finetune", "evaluate")
 
@@ -105,7 +106,7 @@ def make_plan(pipelines: Sequence[Pipeline], out: Path, *, calibrate: bool = Tru
 
 
 def _summed(lines: Sequence[Line], seconds: dict[str, float], config: Config) -> Plan:
-    cluster, room = config.cluster, resources_without_starting()
+    cluster, room = config.cluster, resources_without_starting([FOLDER])
     workers = {"pretrain": cluster.pretrain_workers, "finetune": cluster.finetune_workers, "evaluate": 0}
     at_once = {kind: trials_at_once(config, workers[kind], room) for kind in KINDS[:2]}
     gpus = gpus_each(config, room)

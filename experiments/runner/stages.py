@@ -24,10 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments import FOLDER
 from pixelglobal.config.registry import METHODS, method_class
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.environment import environment
+from pixelglobal.files import write_file, write_json
 from pixelglobal.training.pretrain import pretraining_cases
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
@@ -218,7 +220,7 @@ def working_on(stage: Stage) -> Iterator[bool]:
     spent = float(json.loads(earlier.read_text())) if earlier.is_file() else 0.0
     try:
         write_json(stage.folder / "stage.json", stage.facts)
-        write_json(stage.folder / "environment.json", environment())
+        write_json(stage.folder / "environment.json", environment([FOLDER]))
         (stage.folder / "error.txt").unlink(missing_ok=True)
         yield True
         seconds = round(spent + time.perf_counter() - began, 3)
@@ -228,7 +230,7 @@ def working_on(stage: Stage) -> Iterator[bool]:
             shutil.rmtree(stage.folder / name, ignore_errors=True)
     except BaseException:
         with suppress(OSError):  # a disk that is full must not hide what went wrong
-            (stage.folder / "error.txt").write_text(traceback.format_exc())
+            write_file(stage.folder / "error.txt", traceback.format_exc())
             write_json(earlier, spent + time.perf_counter() - began)
         raise
     finally:
@@ -284,10 +286,3 @@ def _beat(lock: Path, stop: threading.Event, me: dict[str, Any]) -> None:
         if _owner(lock) == me:
             with suppress(OSError):  # a shared disk may stumble; the next beat comes in time
                 os.utime(lock)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one step: a reader never sees half of it."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(value, indent=1) + "\n")
-    scratch.rename(path)

@@ -17,11 +17,11 @@ from typing import Any
 
 from ray import tune
 
+from experiments import FOLDER
 from experiments.runner.execution import finetune_and_evaluate_once, pretrain_once
 from experiments.runner.pipeline import Pipeline, pipeline_of
 from experiments.studies.study import StudyRun
-from pixelglobal.cluster.resources import start_ray, trials_at_once
-from pixelglobal.cluster.train import gpus_each
+from pixelglobal.cluster.resources import gpus_each, start_ray, trials_at_once
 from pixelglobal.config.overrides import from_dict
 from pixelglobal.data.store import Store
 
@@ -123,7 +123,7 @@ class _Round:
         """
         if not stages:
             return {}
-        config, available = any_run.config, start_ray()
+        config, available = any_run.config, start_ray([FOLDER])
         gpus = gpus_each(config, available)
         works = [_work(pipeline, out) | {"stage": name} for name, pipeline in stages.items()]
         for work in works:  # an autoscaler's GPUs are not there yet when a trial looks

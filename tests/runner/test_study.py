@@ -86,7 +86,7 @@ def test_a_finished_study_computes_nothing_again(study, monkeypatch, capsys):
     out, words, *_ = study
     stages = {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")}
     assert len(stages) == 5
-    monkeypatch.setattr("experiments.__main__.start_ray", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr("experiments.__main__.start_ray", lambda *_: pytest.fail("Ray was started"))
     command("run", *words)
     assert {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")} == stages
     assert "Report:" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments import FOLDER
 from pixelglobal.environment import source_hash
 from tests.support import ROOT, TINY, experiments
 
@@ -113,7 +114,7 @@ def test_ray_job_submit_runs_a_study_on_a_cluster_of_its_own(store, tmp_path):
         rows = pd.read_parquet(tmp_path / "out/comparison/rows.parquet")
         assert set(rows["method"]) == {"full"}
         runs = pd.read_parquet(tmp_path / "out/runs.parquet")
-        assert set(runs["commit"]) == {f"source-{source_hash()}"}  # Ray leaves .git at home
+        assert set(runs["commit"]) == {f"source-{source_hash([FOLDER])}"}  # Ray leaves .git at home
     finally:
         os.killpg(head.pid, 15)
         try:

@@ -8,8 +8,6 @@ from typing import TypeVar
 import ray.data
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
 
 

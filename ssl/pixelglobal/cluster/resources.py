@@ -1,4 +1,4 @@
-"""Ray for the studies: its start, what the cluster has, and how many trials fit on it at once."""
+"""Ray: its start, what the cluster has, and how many trainings fit on it at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+import sysconfig
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,9 @@ import ray
 import ray.data
 import torch
 
-from pixelglobal.cluster.train import gpus_each
 from pixelglobal.config.schema import Config
 
-ROOT = Path(__file__).resolve().parents[3]
+LIBRARY = Path(__file__).resolve().parents[1]  # the package pixelglobal
 
 
 def trials_at_once(config: Config, workers: int, available: dict[str, float]) -> int:
@@ -28,21 +29,28 @@ def trials_at_once(config: Config, workers: int, available: dict[str, float]) ->
     cluster, count = config.cluster, max(1, workers)
     data = cluster.data_cpus if workers > 0 else 0.0
     cpus, gpus, each = available.get("CPU", 0.0), available.get("GPU", 0.0), gpus_each(config, available)
-    fits = math.floor((cpus - data) / (count * cluster.cpus_per_worker) + 1e-9)
+    fitting = math.floor((cpus - data) / (count * cluster.cpus_per_worker) + 1e-9)
     if each:
-        fits = min(fits, math.floor(gpus / (count * each) + 1e-9))
-    if fits < 1:
+        fitting = min(fitting, math.floor(gpus / (count * each) + 1e-9))
+    if fitting < 1:
         raise ValueError(
             f"one training needs {count} x {cluster.cpus_per_worker:g} CPUs and {count} x {each:g} "
             f"GPUs, and {data:g} CPUs must stay free for Ray Data; the cluster has {cpus:g} CPUs and {gpus:g} GPUs. "
             "Lower cluster.pretrain_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, or add nodes"
         )
-    return fits
+    return fitting
 
 
-def start_ray() -> dict[str, float]:
-    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine.
+def gpus_each(config: Config, available: Mapping[str, float]) -> float:
+    """GPUs of one worker: what the config says, else one where there are any."""
+    asked = config.cluster.gpus_per_worker
+    return asked if asked is not None else float(available.get("GPU", 0.0) >= 1)
 
+
+def start_ray(packages: Sequence[Path] = ()) -> dict[str, float]:
+    """Join the cluster of RAY_ADDRESS (as in a submitted job), or start Ray on this machine; nothing if it runs.
+
+    packages: folders of Python packages that the workers must find beside this library.
     Returns what the cluster has or, with an autoscaler, can grow to.
     """
     if not ray.is_initialized():
@@ -52,10 +60,30 @@ def start_ray() -> dict[str, float]:
             address=None if os.environ.get("RAY_ADDRESS") else "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": worker_variables(os.environ)},
+            runtime_env={"env_vars": worker_variables(os.environ, packages)},
         )
         ray.data.DataContext.get_current().enable_progress_bars = False
-    return what_can_be_had(ray.cluster_resources(), ray._private.state.state.get_max_resources_from_cluster_config())
+    return what_can_be_had(ray.cluster_resources(), _most_of_the_autoscaler())
+
+
+def _most_of_the_autoscaler() -> Mapping[str, float] | None:
+    """All that the autoscaler of the cluster may start; None if there is no autoscaler.
+
+    Ray 2.60 has no public call for this. Ray Train and Ray Data read the same private state, so it will not vanish
+    unnoticed; in a Ray that has moved it, only the nodes that run are counted.
+    """
+    try:
+        from ray._private.state import state
+
+        most: Mapping[str, float] | None = state.get_max_resources_from_cluster_config()
+    except (ImportError, AttributeError):
+        warnings.warn(
+            f"Ray {ray.__version__} does not say what its autoscaler may start: only nodes that run already count. "
+            "Install the Ray of constraints.txt, or start the workers first (min_workers in cluster.yaml)",
+            stacklevel=3,
+        )
+        return None
+    return most
 
 
 def _init_patiently(tries: int = 4, **options: Any) -> None:
@@ -69,24 +97,29 @@ def _init_patiently(tries: int = 4, **options: Any) -> None:
                 raise
 
 
-def resources_without_starting() -> dict[str, float]:
-    """What the cluster of RAY_ADDRESS has, else this machine: nothing is started here."""
+def resources_without_starting(packages: Sequence[Path] = ()) -> dict[str, float]:
+    """What the cluster of RAY_ADDRESS has, else this machine; nothing is started. `packages` as in `start_ray`."""
     if os.environ.get("RAY_ADDRESS") or ray.is_initialized():
-        return start_ray()
+        return start_ray(packages)
     return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
-def worker_variables(environ: Mapping[str, str]) -> dict[str, str]:
+def worker_variables(environ: Mapping[str, str], packages: Sequence[Path] = ()) -> dict[str, str]:
     """What every worker gets in its environment, less what the submitted job sets itself (Ray refuses both).
 
-    PYTHONPATH finds the code: by its place here, and in a job by the working directory that Ray ships to every node.
+    PYTHONPATH leads to this library and to other packages where this process has them from. In a job they lie in the
+    working directory, of which Ray gives every node a copy and starts its workers there: so they are found by their
+    place in it as well. What is installed in site-packages must be installed on the workers, too.
     """
-    paths = [str(ROOT / "ssl"), str(ROOT)]
+    folders = [package.resolve().parent for package in (LIBRARY, *packages)]
+    roots = [folder for folder in dict.fromkeys(folders) if folder != Path(sysconfig.get_path("purelib")).resolve()]
+    paths = [str(root) for root in roots]
     if environ.get("RAY_ADDRESS"):
-        paths = ["ssl", ".", *paths]
+        here = Path.cwd().resolve()
+        paths = [str(root.relative_to(here)) for root in roots if root.is_relative_to(here)] + paths
     job = json.loads(environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     set_by_the_job = (job.get("runtime_env") or {}).get("env_vars") or {}
-    variables = {"PYTHONPATH": os.pathsep.join(paths)}
+    variables = {"PYTHONPATH": os.pathsep.join(paths)} if paths else {}
     return {key: value for key, value in variables.items() if key not in set_by_the_job}
 
 

@@ -25,7 +25,7 @@ def slice_dataset(store: Store, cases: Sequence[str], *, seed: int, first_epoch:
 
 
 class RayStream:
-    """The slices of one worker, from its shard of a Ray data set: the `runs.Stream` of a cluster."""
+    """The slices of one worker, from its shard of a Ray data set: the `data.stream.Stream` of a cluster."""
 
     def __init__(self, shard: Any, *, n_slices: int, batch_size: int, buffer_slices: int, seed: int, rank: int) -> None:
         self._shard, self._batch_size, self._seed, self._rank = shard, batch_size, seed, rank

@@ -20,6 +20,7 @@ from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from pixelglobal.cluster.resources import gpus_each
 from pixelglobal.cluster.stream import RayStream, slice_dataset
 from pixelglobal.config.overrides import from_dict
 from pixelglobal.config.schema import Config
@@ -144,12 +145,6 @@ def _evaluate(
 ) -> Path:
     _prepare_worker(config)
     return evaluate(config, Store.open(root), model, folder, default_device(), cases=cases, columns=columns)
-
-
-def gpus_each(config: Config, available: Mapping[str, float]) -> float:
-    """GPUs of one worker: what the config says, else one where there are any."""
-    asked = config.cluster.gpus_per_worker
-    return asked if asked is not None else float(available.get("GPU", 0.0) >= 1)
 
 
 def _pretrain_worker(work: dict[str, Any]) -> None:
