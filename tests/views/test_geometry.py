@@ -58,6 +58,14 @@ def test_the_closed_form_equals_the_slow_loop(map_1, map_2):
     assert twin_table(map_1, map_2, SIDE, SIZE, SIZE)[0].tolist() == slow_table(map_1, map_2, SIDE, SIZE, SIZE)
 
 
+@pytest.mark.parametrize(("height", "width"), [(30, 52), (52, 30)])
+@given(map_1=a_map, map_2=a_map)
+@settings(max_examples=20, deadline=None)
+def test_a_slice_need_not_be_square(map_1, map_2, height, width):
+    table = twin_table(map_1, map_2, SIDE, height, width)[0].tolist()
+    assert table == slow_table(map_1, map_2, SIDE, height, width)
+
+
 @given(a_map, a_map)
 @settings(max_examples=60, deadline=None)
 def test_twins_carry_the_same_source_address_to_half_a_pixel(map_1, map_2):
