@@ -29,7 +29,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
 def place(module: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to its device in the memory layout its convolutions run fastest in."""
-    return module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed: nn.Module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
 
 
 def default_device() -> torch.device:

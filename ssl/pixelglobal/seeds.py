@@ -1,4 +1,4 @@
-"""Every place where chance acts gets its own number, derived from the run's seed and the place's name.
+"""Every random draw gets a seed that is derived from the run's seed and the name of its purpose.
 
 A random draw of training is a function of (seed, purpose, step, worker) and of nothing that came before, so a resumed
 run draws exactly what an uninterrupted one would have drawn.

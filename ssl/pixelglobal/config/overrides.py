@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pixelglobal.config.presets import PRESETS
 from pixelglobal.config.registry import METHODS, method_class, variants
 from pixelglobal.config.schema import Config
+from pixelglobal.files import read_json_object, write_json
 
 
 def resolve(preset: str = "paper", overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
@@ -72,13 +73,13 @@ def variant(config: Config, name: str) -> Config:
 
 
 def save(config: Config, path: Path) -> None:
-    """Write the resolved config as JSON."""
-    path.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+    """Write the resolved config as JSON, whole or not at all."""
+    write_json(path, config.model_dump(mode="json"))
 
 
 def load(path: Path) -> Config:
     """Read a config that `save` wrote."""
-    return from_dict(json.loads(path.read_text()))
+    return from_dict(read_json_object(path))
 
 
 def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:

@@ -141,7 +141,8 @@ class Store:
 
     def paste_back_image(self, case: str, image_hu: np.ndarray) -> np.ndarray:
         """One stored slice int16 [S, S] on the scan's own grid [rows, columns]; the clip's minimum outside the crop."""
-        return self._paste_back(case, image_hu[None], round(self.hu_min))[0]
+        pasted: np.ndarray = self._paste_back(case, image_hu[None], round(self.hu_min))[0]
+        return pasted
 
     def paste_back_map(self, case: str, values: np.ndarray) -> np.ndarray:
         """Stored-grid values float [Z, S, S] on the scan's own grid [Z, rows, columns]; NaN outside the crop."""

@@ -151,7 +151,8 @@ def _contour(mask: np.ndarray) -> np.ndarray:
     for axis in range(mask.ndim):
         for window in (slice(None, -2), slice(2, None)):
             inner &= framed[(*middle[:axis], window, *middle[axis + 1 :])]
-    return mask & ~inner
+    outline: np.ndarray = mask & ~inner
+    return outline
 
 
 def _points(mask: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from timm.optim import Lars
+from timm.optim.lars import Lars
 from torch import nn
 
 from pixelglobal.config.schema import Finetune, Pretrain
@@ -71,7 +71,7 @@ def polynomial(step: int, *, start: float, power: float, total_steps: int) -> fl
     >>> polynomial(5, start=1.0, power=1.0, total_steps=10)
     0.5
     """
-    return start * max(0.0, 1 - step / total_steps) ** power
+    return float(start * max(0.0, 1 - step / total_steps) ** power)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

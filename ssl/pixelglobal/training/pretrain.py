@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def _export(config: Config, store: Store, method: Method, scale: HuScale, folder
         "citation": method.citation,
         **{section: values[section] for section in ("network", "pretrain", config.method_section)},
         "seed": config.seed,
-        "scale": vars(scale),
+        "scale": asdict(scale),
         "parts": sorted({name.partition(".")[2] for name in parts if name.split(".")[1] in ("encoder", "decoder")}),
         **method.facts(),
         "cohort": store.name,
