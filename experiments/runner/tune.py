@@ -143,7 +143,7 @@ class _Round:
             run_config=tune.RunConfig(
                 name=f"{any_run.study}-{self.name}-{time.strftime('%Y%m%d-%H%M%S')}",
                 storage_path=str((out / "tune").resolve()),
-                failure_config=tune.FailureConfig(max_failures=config.cluster.retries_per_cell),
+                failure_config=tune.FailureConfig(max_failures=config.cluster.retries_per_run),
                 verbose=0,
             ),
         )

@@ -124,7 +124,7 @@ def test_warnings_stand_above_the_tables(tmp_path):
     assert not [a for a in Page(calm).all("li") if a.get("class") == "alarm"]
 
 
-def test_cells_and_facts_are_all_there(page):
+def test_runs_and_facts_are_all_there(page):
     runs = page.words[page.words.index("run") : page.words.index("How these numbers were made", 20)]
     assert runs == ["run", "method", "extra", "a", "full", "b", "random", "1.5"]
     text = " ".join(page.words)
@@ -133,7 +133,7 @@ def test_cells_and_facts_are_all_there(page):
     assert "run it" in text
 
 
-def test_a_study_without_cells_or_pictures_has_a_page(tmp_path):
+def test_a_study_without_runs_or_pictures_has_a_page(tmp_path):
     page = Page(write(tmp_path, runs=[], pictures=[], notes=[], facts={}).read_text())
     assert "What was run" in page.words
 

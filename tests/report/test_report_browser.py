@@ -53,7 +53,7 @@ def test_it_opens_without_an_error(page):
     assert "4 of 4 runs" in dom
 
 
-def test_a_method_of_a_table_leads_to_its_cells(page):
+def test_a_method_of_a_table_leads_to_its_runs(page):
     text = page.read_text()
     assert text.count('<a href="#filter=-full-">full</a>') == 2  # both tables
     dom, console = browse(page, hand="location.hash = 'filter=full'; window.dispatchEvent(new Event('hashchange'))")

@@ -80,7 +80,7 @@ def test_two_drivers_share_one_folder(store, whole, tmp_path):
         assert len(set(steps)) == len(steps), f"{log} was written by two"
 
 
-def test_another_seed_runs_its_own_cells_alone(store, whole):
+def test_another_seed_runs_its_own_runs_alone(store, whole):
     out, expected, _ = whole
     before, trials = marks(out), set(out.glob("tune/*/comparison-*"))
     finished(start(store, out, seeds="0,1,2"))

@@ -190,7 +190,7 @@ class Cluster(Section):
     data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
     shuffle_buffer_slices: int = Field(4096, ge=2)  # of one worker; several scans, so that a batch has many patients
     max_failures: int = Field(3, ge=0)  # of the workers of one training, which go on from the last epoch each time
-    retries_per_cell: int = Field(1, ge=0)  # of a study, unless settings or files are wrong; they go on, too
+    retries_per_run: int = Field(1, ge=0)  # of a study, unless settings or files are wrong; they go on, too
     threads_per_worker: int | None = Field(None, ge=1)
 
 
