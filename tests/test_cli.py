@@ -1,19 +1,34 @@
-"""The command line: verbs do what they say, and every mistake is answered in words."""
+"""The command line: commands do what they say, answer at once, and answer every mistake in words."""
 
 import json
+import os
+import subprocess
 import sys
 
+import pandas as pd
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from pixelglobal import cli
+from pixelglobal import __version__, cli
 from pixelglobal.doctor import problems
 from pixelglobal.training.checkpoints import read_model
-from tests.support import TINY
+from tests.support import ROOT, TINY
+
+HEAVY = ("ray", "torch", "timm", "matplotlib")
 
 
 def call(*words):
     return CliRunner().invoke(cli.app, [str(w) for w in words])
+
+
+def in_a_process(program, *words, **environment):
+    """A new Python, with the words as its arguments; the library is found as in a checkout."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT / "ssl"), **environment}
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        env=variables, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -30,7 +45,7 @@ def refused(monkeypatch, capsys):
     return message_of
 
 
-def test_the_verbs_one_after_the_other(phantom_folder, tmp_path):
+def test_the_commands_one_after_the_other(phantom_folder, tmp_path):
     small = ["--preset", "smoke", *TINY, "pretrain.epochs=1", "finetune.epochs=1"]
     assert call("prepare", phantom_folder, tmp_path / "store", *small).exit_code == 0
     store = ["--store", tmp_path / "store"]
@@ -55,19 +70,21 @@ def test_the_verbs_one_after_the_other(phantom_folder, tmp_path):
 
 def test_settings_of_the_ablation_are_kept_without_a_variant(store, tmp_path):
     small = ["--preset", "smoke", *TINY, "pretrain.epochs=1", "pretrain.steps_per_epoch=1"]
-    words = ["pretrain.pixel_matching=false", "pretrain.stabilizer=off", "pretrain.uncertainty_weighting=false"]
+    words = ["pixel_matching=false", "stabilizer=off", "uncertainty_weighting=false"]
+    words = [f"pixel_global.{word}" for word in words]
     assert call("pretrain", "--store", store.root, "--out", tmp_path / "go", *small, *words).exit_code == 0
-    assert read_model(tmp_path / "go/model")[1]["pretrain"]["pixel_matching"] is False
-    # What only decides when a run stops may change in its folder.
-    words.append("pretrain.on_collapse=warn")
-    assert call("pretrain", "--store", store.root, "--out", tmp_path / "go", *small, *words).exit_code == 0
+    assert read_model(tmp_path / "go/model")[1]["pixel_global"]["pixel_matching"] is False
+    # What only decides when a run stops may change in its folder; which scans it reads may not.
+    again = ["pretrain", "--store", store.root, "--out", tmp_path / "go", *small, *words]
+    assert call(*again, "pretrain.on_collapse=warn").exit_code == 0
+    assert "pretrain.cases='pretrain' there, 'train' now" in str(call(*again, "pretrain.cases=train").exception)
 
 
 def test_variants_are_values(store, tmp_path):
     small = ["--preset", "smoke", *TINY, "pretrain.epochs=1", "pretrain.steps_per_epoch=1"]
     answer = call("pretrain", "--store", store.root, "--out", tmp_path / "go", "--variant", "go", *small)
     assert answer.exit_code == 0
-    assert read_model(tmp_path / "go/model")[1]["pretrain"]["pixel_matching"] is False
+    assert read_model(tmp_path / "go/model")[1]["pixel_global"]["pixel_matching"] is False
 
 
 def test_refusals_are_messages_not_tracebacks(store, tmp_path, refused):
@@ -83,6 +100,87 @@ def test_refusals_are_messages_not_tracebacks(store, tmp_path, refused):
     )
     assert "holds no model: model.safetensors is missing" in message
     assert not (tmp_path / "y").exists()
+
+
+RUN = f"""
+import json, sys, time
+from pixelglobal.cli import main
+try:
+    main()
+except SystemExit as stop:
+    loaded = [name for name in {HEAVY} if name in sys.modules]
+    print(json.dumps([stop.code, loaded, len(sys.modules), time.process_time()]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "pretrain --help", "score", "significance"])
+def test_what_needs_no_training_loads_nothing_for_it(words, phantom_folder, tmp_path, capsys):
+    options = {
+        "score": ["--predictions", phantom_folder / "labelsTr", "--references", phantom_folder / "labelsTr"],
+        "significance": ["--rows", tmp_path / "rows.csv", "--reference", "a", "--unit", "patient", "--gain", "2"],
+    }
+    columns = {"method": list("ab") * 6, "case": [i // 2 for i in range(12)], "structure": "A", "dice": 0.5}
+    pd.DataFrame(columns).assign(dice=[0.5 + i / 40 for i in range(12)]).to_csv(tmp_path / "rows.csv")
+    more = [*options[words], "--out", tmp_path / "out"] if words in options else []
+    answer = in_a_process(RUN, *words.split(), *more)
+    status, loaded, modules, cpu_seconds = json.loads(answer.stderr.splitlines()[-1])
+    assert (status, loaded) == (0, []), answer.stderr
+    with capsys.disabled():
+        print(f"\npixelglobal {words}: {cpu_seconds:.2f} s of CPU, {modules} modules")
+
+
+def test_import_pixelglobal_loads_nothing_heavy():
+    answer = in_a_process(f"import sys, pixelglobal; print([m for m in {(*HEAVY, 'pandas')} if m in sys.modules])")
+    assert answer.stdout.strip() == "[]"
+
+
+def test_the_version_is_printed():
+    assert call("--version").output.strip() == f"pixelglobal {__version__}"
+
+
+def parameters():
+    for name, command in get_command(cli.app).commands.items():
+        for parameter in command.params:
+            yield pytest.param(parameter, id=f"{name} {parameter.name}")
+
+
+@pytest.mark.parametrize("parameter", list(parameters()))
+def test_every_option_and_argument_is_explained_in_whole_sentences(parameter):
+    assert parameter.help
+    assert parameter.help[0].isupper()
+    assert parameter.help.partition(" [default: ")[0].endswith(".")
+
+
+def test_the_list_of_commands_is_not_cut_off():
+    answer = call("--help").output
+    assert set(get_command(cli.app).commands) == {
+        *("prepare", "pretrain", "finetune", "evaluate", "uncertainty", "score", "significance", "doctor")
+    }
+    assert "..." not in answer[answer.index("Commands:") :]
+
+
+def test_both_programs_begin_with_the_same_preset():
+    from experiments.__main__ import app as studies
+
+    defaults = {
+        (program, name): parameter.default
+        for program, one in (("pixelglobal", cli.app), ("experiments", studies))
+        for name, command in get_command(one).commands.items()
+        for parameter in command.params
+        if parameter.name == "preset"
+    }
+    assert {program for program, _ in defaults} == {"pixelglobal", "experiments"}
+    assert set(defaults.values()) == {"small"}
+
+
+def test_the_shell_completes_commands():
+    answer = in_a_process(
+        "from pixelglobal.cli import main; main()",
+        _PIXELGLOBAL_COMPLETE="complete_bash",
+        COMP_WORDS="pixelglobal pre",
+        COMP_CWORD="1",
+    )
+    assert answer.stdout.split() == ["prepare", "pretrain"]
 
 
 def test_the_doctor_finds_nothing_here():

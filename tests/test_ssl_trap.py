@@ -47,7 +47,7 @@ def test_in_a_ray_worker_with_the_root_as_working_directory(tmp_path):
         [sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
     )
     assert answer.returncode == 0, answer.stderr
-    folder, own, library, studies = answer.stdout.splitlines()[-4:]
-    assert folder not in own
+    folder, python_ssl, library, studies = answer.stdout.splitlines()[-4:]
+    assert folder not in python_ssl
     assert library == f"{folder}/ssl/pixelglobal/__init__.py"
     assert studies == f"{folder}/experiments/__init__.py"
