@@ -32,10 +32,10 @@ def statistics(
     """False-alarm rates of the tests, coverage of the intervals, and the time of the paper's Table 1."""
     from experiments.bench.statistics import bench_statistics, drawn
 
-    found = bench_statistics(rounds, n_resamples)
-    _finish(found, json)
+    findings = bench_statistics(rounds, n_resamples)
+    _finish(findings, json)
     if figure is not None:
-        figure.write_text(drawn(found), encoding="utf-8")
+        figure.write_text(drawn(findings), encoding="utf-8")
 
 
 @app.command()
@@ -73,7 +73,7 @@ def methods(
     _finish(bench_methods(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads), json)
 
 
-def _finish(found: Findings, json: Path | None) -> None:
-    found.show(Console())
+def _finish(findings: Findings, json: Path | None) -> None:
+    findings.show(Console())
     if json is not None:
-        found.save(json)
+        findings.save(json)

@@ -24,7 +24,7 @@ def bench_methods(size: Size, rounds: int = 7, threads: int | None = None) -> Fi
     if threads:
         torch.set_num_threads(threads)
     device = default_device()
-    found = Findings(
+    findings = Findings(
         f"a step of each method, {size.encoder}, {size.crop_size} x {size.crop_size}, batch {size.batch_size}, "
         f"{size.mc_passes} passes, {size.precision}",
         facts={"device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "rounds": rounds},
@@ -35,18 +35,18 @@ def bench_methods(size: Size, rounds: int = 7, threads: int | None = None) -> Fi
         for stage in range(method.stages):
             label = f"{name}, stage {stage + 1} of {method.stages}" if method.stages > 1 else name
             steps[label] = training_step(method, _views(method, stage, size, device), device)
-            found.rows.append(
+            findings.rows.append(
                 {"method": label, "student (M)": _millions(method.student), "transferred (M)": _transferred(method)}
             )
     seconds = interleaved(steps, rounds)
-    for row in found.rows:
+    for row in findings.rows:
         step = steps[row["method"]]
         with FlopCounterMode(display=False) as counter:
             step()
         row["GFLOPs a slice"] = counter.get_total_flops() / 1e9 / size.batch_size
         row["peak memory (MiB)"] = peak_memory_mib(step)
         row["slices a second"] = size.batch_size / seconds[row["method"]]
-    return found
+    return findings
 
 
 def _method(name: str, size: Size, device: torch.device) -> Method:

@@ -24,7 +24,7 @@ def bench_metrics(rounds: int = 15) -> Findings:
     except ImportError as missing:
         raise ValueError(f"{missing.name} is not installed; the peers come with pip install '.[bench]'") from None
     warnings.simplefilter("ignore", FutureWarning)
-    found = Findings(
+    findings = Findings(
         "HD95 of one pair of masks, one thread",
         facts={name: importlib.metadata.version(name) for name in ("monai", "surface-distance", "scipy", "numpy")}
         | {"cpu_threads": 1, "cpus": os.cpu_count()},
@@ -48,11 +48,11 @@ def bench_metrics(rounds: int = 15) -> Findings:
         calls: dict[str, Callable[[], object]] = {"pixelglobal": ours, "monai": monai, "surface_distance": deepmind}
         seconds = interleaved(calls, rounds if a.ndim == 2 else max(3, rounds // 5))
         row = {"case": name, "HD95 (mm)": ours(), "HD95 by MONAI (mm)": monai()}
-        found.rows.append(row | {f"{peer} (ms)": value * 1e3 for peer, value in seconds.items()})
+        findings.rows.append(row | {f"{peer} (ms)": value * 1e3 for peer, value in seconds.items()})
         short = name.split(",")[0].replace(" ", "_")
         for peer in ("monai", "surface_distance"):
-            found.ratios[f"{peer}_over_pixelglobal_{short}"] = seconds[peer] / seconds["pixelglobal"]
-    return found
+            findings.ratios[f"{peer}_over_pixelglobal_{short}"] = seconds[peer] / seconds["pixelglobal"]
+    return findings
 
 
 def cases() -> dict[str, Masks]:

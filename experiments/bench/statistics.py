@@ -41,7 +41,7 @@ def error_rates(
 ) -> dict[str, float]:
     """Shares of simulated studies without any difference: p < 0.05 by unit, and intervals that hold the true 0."""
     rng = np.random.default_rng([seed, n_patients, round(correlation * 100), skewed])
-    found = dict.fromkeys(("patient_alarms", "patient_coverage", "slice_alarms", "slice_coverage"), 0)
+    counts = dict.fromkeys(("patient_alarms", "patient_coverage", "slice_alarms", "slice_coverage"), 0)
     for turn in range(rounds):
         differences, owner = clustered(rng, n_patients, correlation, skewed=skewed)
         nothing = np.zeros_like(differences)
@@ -49,9 +49,9 @@ def error_rates(
             c = compare_paired(
                 differences, nothing, owner, unit=unit, n_resamples=n_resamples, n_flips=n_resamples, seed=turn
             )
-            found[f"{unit}_alarms"] += c.p_value < 0.05
-            found[f"{unit}_coverage"] += c.low <= 0 <= c.high
-    return {name: count / rounds for name, count in found.items()}
+            counts[f"{unit}_alarms"] += c.p_value < 0.05
+            counts[f"{unit}_coverage"] += c.low <= 0 <= c.high
+    return {name: count / rounds for name, count in counts.items()}
 
 
 def run_error_rates(
@@ -64,33 +64,33 @@ def run_error_rates(
     rng = np.random.default_rng([seed, n_patients, n_runs])
     one, averaged = "one run a side, over patients", f"means of {n_runs} runs a side, over patients"
     several = f"{n_runs} runs a side, over runs"
-    found = dict.fromkeys((one, averaged, several), 0)
+    counts = dict.fromkeys((one, averaged, several), 0)
     patients = np.arange(n_patients)
     for turn in range(rounds):
         level = rng.normal(80, 10, n_patients)
         a, b = (level + rng.normal(0, 0.6, (n_runs, 1)) + rng.normal(0, 2, (n_runs, n_patients)) for _ in range(2))
         for way, x, y in ((one, a[0], b[0]), (averaged, a.mean(0), b.mean(0))):
-            found[way] += (
+            counts[way] += (
                 compare_paired(x, y, patients, n_resamples=n_resamples, n_flips=n_resamples, seed=turn).p_value < 0.05
             )
-        found[several] += compare_runs(a.mean(1).tolist(), b.mean(1).tolist()).p_value < 0.05
-    return {way: count / rounds for way, count in found.items()}
+        counts[several] += compare_runs(a.mean(1).tolist(), b.mean(1).tolist()).p_value < 0.05
+    return {way: count / rounds for way, count in counts.items()}
 
 
-def drawn(found: Findings) -> str:
+def drawn(findings: Findings) -> str:
     """The false alarms of `bench_statistics` as SVG."""
     from experiments.report.error_rates import draw_error_rates
     from experiments.report.figures import svg
 
-    runs = {name.split(", ", 2)[2]: rate for name, rate in found.ratios.items() if "trained twice" in name}
-    return svg(draw_error_rates(pd.DataFrame(found.rows), runs))
+    runs = {name.split(", ", 2)[2]: rate for name, rate in findings.ratios.items() if "trained twice" in name}
+    return svg(draw_error_rates(pd.DataFrame(findings.rows), runs))
 
 
 def bench_statistics(
     rounds: int = 1000, n_resamples: int = 1000, patients: Sequence[int] = (20, 50, 105), seed: int = 0
 ) -> Findings:
     """Rows of error rates for several cohort sizes and intra-patient correlations, and the time of Table 1."""
-    found = Findings(
+    findings = Findings(
         f"{rounds} simulated comparisons without a difference, 30 to 80 slices a patient: errors in %",
         facts={"rounds": rounds, "n_resamples": n_resamples, "standard_error_of_5_percent": np.sqrt(0.0475 / rounds)},
     )
@@ -98,11 +98,11 @@ def bench_statistics(
     for n, icc, skewed in settings:
         rates = error_rates(n, icc, rounds=rounds, n_resamples=n_resamples, skewed=skewed, seed=seed)
         row = {"patients": n, "ICC": icc, "effects": "skewed" if skewed else "normal"}
-        found.rows.append(row | {name: round(value * 100, 1) for name, value in rates.items()})
+        findings.rows.append(row | {name: round(value * 100, 1) for name, value in rates.items()})
     for way, rate in run_error_rates(rounds=rounds, n_resamples=n_resamples, seed=seed).items():
-        found.ratios[f"false alarms in %, one method trained twice, {way}"] = round(rate * 100, 1)
-    found.ratios["table_1_seconds"] = seconds_of_table_1()
-    return found
+        findings.ratios[f"false alarms in %, one method trained twice, {way}"] = round(rate * 100, 1)
+    findings.ratios["table_1_seconds"] = seconds_of_table_1()
+    return findings
 
 
 def seconds_of_table_1(n_resamples: int = 10_000) -> float:

@@ -48,7 +48,7 @@ def bench_step(size: Size, rounds: int = 7, threads: int | None = None) -> Findi
     if threads:
         torch.set_num_threads(threads)
     device = default_device()
-    found = Findings(
+    findings = Findings(
         f"one step, {size.encoder}, {size.crop_size} x {size.crop_size}, batch {size.batch_size}, "
         f"{size.mc_passes} passes, {size.precision}",
         facts={"device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "rounds": rounds},
@@ -59,14 +59,14 @@ def bench_step(size: Size, rounds: int = 7, threads: int | None = None) -> Findi
         with FlopCounterMode(display=False) as counter:
             step()
         row = {"step": name, "seconds": seconds[name], "GFLOPs": counter.get_total_flops() / 1e9}
-        found.rows.append(row | {"peak memory (MiB)": peak_memory_mib(step)})
-    rows = {row["step"]: row for row in found.rows}
+        findings.rows.append(row | {"peak memory (MiB)": peak_memory_mib(step)})
+    rows = {row["step"]: row for row in findings.rows}
     for name, column in (("time", "seconds"), ("flops", "GFLOPs"), ("memory", "peak memory (MiB)")):
-        found.ratios[f"full_over_gp_{name}"] = rows["full"][column] / rows["gp"][column]
-    found.ratios["naive_over_full_time"] = rows["naive"]["seconds"] / rows["full"]["seconds"]
+        findings.ratios[f"full_over_gp_{name}"] = rows["full"][column] / rows["gp"][column]
+    findings.ratios["naive_over_full_time"] = rows["naive"]["seconds"] / rows["full"]["seconds"]
     if "lightly_dino" in rows:
-        found.ratios["go_over_lightly_dino_time"] = rows["lightly_dino"]["seconds"] / rows["go"]["seconds"]
-    return found
+        findings.ratios["go_over_lightly_dino_time"] = rows["lightly_dino"]["seconds"] / rows["go"]["seconds"]
+    return findings
 
 
 def make_step(name: str, size: Size, device: torch.device) -> Step | None:
@@ -102,12 +102,12 @@ def make_step(name: str, size: Size, device: torch.device) -> Step | None:
 
 def training_step(method: Method, pair: ViewPair, device: torch.device) -> Step:
     """A function that trains a method on one batch of views: forward, backward, optimiser, teacher."""
-    chance, pretrain = torch.Generator().manual_seed(0), method.config.pretrain
+    generator, pretrain = torch.Generator().manual_seed(0), method.config.pretrain
     optimizer = pretraining_optimizer(method.train().trainable(), pretrain)
 
     def step() -> Tensor:
         with autocast(device, pretrain.precision):
-            loss = method.losses(pair, chance)["loss"]
+            loss = method.losses(pair, generator)["loss"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -34,20 +34,20 @@ def method_class(method: str) -> type[Any]:
         )
     module, _, attribute = METHODS.get(method, method).partition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        named: Any = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(
             f"pretrain.method={method!r}: {error}. Give one of {', '.join(METHODS)}, or module:Class where the module "
             "can be imported (PYTHONPATH)"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, import_module("pixelglobal.methods.base").Method)):
+    if not (isinstance(named, type) and issubclass(named, import_module("pixelglobal.methods.base").Method)):
         raise ValueError(f"pretrain.method={method!r} is no subclass of pixelglobal.methods.base.Method")
-    if found.name != method and (found.name in METHODS or not found.name.isidentifier()):
+    if named.name != method and (named.name in METHODS or not named.name.isidentifier()):
         raise ValueError(
-            f"pretrain.method={method!r}: its class attribute `name` is {found.name!r}; expected a word of its own, "
+            f"pretrain.method={method!r}: its class attribute `name` is {named.name!r}; expected a word of its own, "
             "which also names its section of settings"
         )
-    return found
+    return named
 
 
 @cache

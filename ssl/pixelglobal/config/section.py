@@ -15,9 +15,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     without_effect: ClassVar[frozenset[str]] = frozenset()  # settings that no result depends on: speed, logging
-    presets: ClassVar[
-        Mapping[str, Mapping[str, Any]]
-    ] = {}  # a method's values in each preset
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # a method's values in each preset
 
     @model_validator(mode="before")
     @classmethod

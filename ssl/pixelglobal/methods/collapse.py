@@ -140,8 +140,8 @@ def verdict(measures: Mapping[str, float], *, n: int, k: int, uniform_in_a_row: 
         return Verdict("collapsed", f"its cross-entropy has stayed at ln K = {math.log(k):.3f}, the uniform code's")
     if information < INFORMATION_COLLAPSE:
         same = measures["mean_entropy"] < 0.5
-        kind = "every input gets the same code" if same else "every input gets the uniform code"
-        return Verdict("collapsed", f"its codes carry {information:.1%} of the information they could: {kind}")
+        code = "every input gets the same code" if same else "every input gets the uniform code"
+        return Verdict("collapsed", f"its codes carry {information:.1%} of the information they could: {code}")
     if spread < SPREAD_COLLAPSE:
         return Verdict("collapsed", f"its features are nearly constant (spread {spread:.2f}, isotropic 1)")
     if information < INFORMATION_WARNING or spread < SPREAD_WARNING:

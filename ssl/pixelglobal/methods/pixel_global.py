@@ -165,7 +165,7 @@ class PixelGlobal(Method):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         config, n = self.settings, len(view_s)
-        own = n if config.partner == "paired" else n // 2  # images whose loss counts; the rest are only partners
+        counted = n if config.partner == "paired" else n // 2  # images with a loss; the rest are only partners
         with torch.no_grad():
             z_t, y_t, features_t, y_features_t = self.teacher(view_t, pair.image_M, pixel_t)
         masks = None
@@ -174,9 +174,9 @@ class PixelGlobal(Method):
         z_s, y_s, _, _ = self.run_student(view_s, pair.image_M, pixel_s, masks)
 
         target_z = targets(z_t, self.center_global, config.teacher_temperature)
-        terms = {"loss_global": global_loss(target_z[:own], z_s[:own], config.student_temperature)}
-        self._describe(terms, "global", target_z[:own])
-        self._move_center(self.center_global, z_t[:own])
+        terms = {"loss_global": global_loss(target_z[:counted], z_s[:counted], config.student_temperature)}
+        self._describe(terms, "global", target_z[:counted])
+        self._move_center(self.center_global, z_t[:counted])
         if y_s is not None and y_t is not None and y_features_t is not None:
             target_y = targets(y_t, self.center_pixel, config.teacher_temperature)
             uncertainty_M = None
@@ -184,7 +184,7 @@ class PixelGlobal(Method):
                 pixels = MatchedPixels(features_t, y_features_t, pair.image_M, pixel_t, pair.matched_B)
                 uncertainty_M = teacher_uncertainty(self.teacher, self.center_pixel, pixels, config.passes, generator)
             ce_M = disagreement(target_y, y_s, config.student_temperature)
-            terms |= self._local_terms(ce_M, uncertainty_M, pair, own)
+            terms |= self._local_terms(ce_M, uncertainty_M, pair, counted)
             self._describe(terms, "pixel", target_y)
             self._move_center(self.center_pixel, y_t)
         elif config.pixel_matching:  # no twins on this worker: it still takes part in the mean over all
@@ -192,13 +192,15 @@ class PixelGlobal(Method):
         terms["loss"] = terms["loss_global"] + terms.get("loss_pixel", z_s.new_zeros(()))
         return terms
 
-    def _local_terms(self, ce_M: Tensor, uncertainty_M: Tensor | None, pair: ViewPair, own: int) -> dict[str, Tensor]:
+    def _local_terms(
+        self, ce_M: Tensor, uncertainty_M: Tensor | None, pair: ViewPair, counted: int
+    ) -> dict[str, Tensor]:
         """Eqs. (4) to (6) from the disagreement of all pairs, whose two halves are each other's partners."""
         config = self.settings
         partner_M = ce_M.view(2, -1).flip(0).reshape(-1)
         if config.detach_partner:
             partner_M = partner_M.detach()
-        counts = pair.image_M < own
+        counts = pair.image_M < counted
         if config.stabilizer != "off":
             counts = counts & pair.has_partner[pair.image_M]
         terms = {
@@ -247,7 +249,7 @@ class PixelGlobal(Method):
             image = pair.image_M[chosen]
             z_t, y_t, _, f_t = self.teacher(pair.view_2, image, pair.pixel_2_M[chosen])
             z_s, y_s, maps_s, f_s = self.student(pair.view_1, image, pair.pixel_1_M[chosen])
-            found = {
+            measures = {
                 "global": self._measured(
                     z_t, z_s, self.center_global, self.student.global_head, maps_s[-1].mean((2, 3))
                 )
@@ -257,8 +259,8 @@ class PixelGlobal(Method):
                 assert head is not None
                 pixel = self._measured(y_t, y_s, self.center_pixel, head, f_s)
                 twins = match_rank(f_s, f_t, image)
-                found["pixel"] = HeadMeasures(pixel.values | twins, pixel.n, pixel.k)
-        return found
+                measures["pixel"] = HeadMeasures(pixel.values | twins, pixel.n, pixel.k)
+        return measures
 
     def _measured(
         self, logits_t: Tensor, logits_s: Tensor, center: Tensor, head: ProjectionHead, inputs: Tensor

@@ -49,13 +49,13 @@ class CollapseWatch:
         After the warm-up a collapsed head is warned of, and raises RuntimeError when it stays collapsed and
         `pretrain.on_collapse` is "stop".
         """
-        own: dict[str, float] = {}
-        for head, found in method.measures(pair, generator).items():
-            values = torch.stack([value.float() for value in found.values.values()]).tolist()  # one transfer
-            own |= {f"{head}/{name}": value for name, value in zip(found.values, values, strict=True)}
-            own |= {f"{head}/n": float(found.n), f"{head}/k": float(found.k)}
+        of_this_worker: dict[str, float] = {}
+        for head, measured in method.measures(pair, generator).items():
+            values = torch.stack([value.float() for value in measured.values.values()]).tolist()  # one transfer
+            of_this_worker |= {f"{head}/{name}": value for name, value in zip(measured.values, values, strict=True)}
+            of_this_worker |= {f"{head}/n": float(measured.n), f"{head}/k": float(measured.k)}
         heads: dict[str, dict[str, float]] = {}
-        for key, value in mean_over_workers(own, self.run.world_size).items():
+        for key, value in mean_over_workers(of_this_worker, self.run.world_size).items():
             head, name = key.split("/")
             heads.setdefault(head, {})[name] = value
         lines: dict[str, float] = {}
