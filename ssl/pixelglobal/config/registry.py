@@ -42,12 +42,13 @@ def method_class(method: str) -> type[Any]:
         ) from error
     if not (isinstance(named, type) and issubclass(named, import_module("pixelglobal.methods.base").Method)):
         raise ValueError(f"pretrain.method={method!r} is no subclass of pixelglobal.methods.base.Method")
-    if named.name != method and (named.name in METHODS or not named.name.isidentifier()):
+    declared: type[Any] = named
+    if declared.name != method and (declared.name in METHODS or not declared.name.isidentifier()):
         raise ValueError(
-            f"pretrain.method={method!r}: its class attribute `name` is {named.name!r}; expected a word of its own, "
+            f"pretrain.method={method!r}: its class attribute `name` is {declared.name!r}; expected a word of its own, "
             "which also names its section of settings"
         )
-    return named
+    return declared
 
 
 @cache
