@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from experiments.report.page import Picture, write_report
+from experiments.report.page import Picture, Report, write_report
 from pixelglobal.tables.table import Table
 from pixelglobal.training.runs import LocalRun
 
@@ -103,7 +103,7 @@ def write(out, **changes):
         "notes": ["No leakage."],
         "facts": {"environment": {"commit": "abc", "packages": {"torch": "2"}}, "command": "run it"},
     }
-    return write_report(out, **(defaults | changes))
+    return write_report(Report(**(defaults | changes)), out)
 
 
 def make_leakage(pipeline):

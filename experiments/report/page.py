@@ -37,32 +37,36 @@ class Picture:
     alt: str = ""  # what a reader who cannot see the figure should know of it; the caption, if empty
 
 
-def write_report(
-    out: Path,
-    *,
-    title: str,
-    question: str,
-    tables: Sequence[Table],
-    pictures: Sequence[Picture],
-    runs: Sequence[Mapping[str, Any]],
-    notes: Sequence[str],
-    facts: Mapping[str, Any],
-    verdicts: Sequence[str] = (),
-    warnings: Sequence[str] = (),
-) -> Path:
+@dataclass(frozen=True)
+class Report:
+    """What a page says.
+
+    verdicts: its first lines. runs: one flat mapping per training run, shown as a table that can be sorted and
+    filtered. warnings: sentences that nobody may overlook, such as leakage and runs without a result. notes: sentences
+    on how to read the results. Both are printed above everything that a reader might quote. facts: {heading: mapping or
+    text} such as environment, commands and settings.
+    """
+
+    title: str
+    question: str
+    tables: Sequence[Table]
+    pictures: Sequence[Picture]
+    runs: Sequence[Mapping[str, Any]]
+    notes: Sequence[str]
+    facts: Mapping[str, Any]
+    verdicts: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+def write_report(report: Report, out: Path) -> Path:
     """Write `out/report.html` (one file, no network), `out/tables/` and `out/figures/`; returns the page.
 
-    verdicts: the first lines of the page. runs: one flat mapping per training run, shown as a table that can be sorted
-    and filtered. warnings: sentences that nobody may overlook, such as leakage and runs without a result. notes:
-    sentences on how to read the results. Both are printed above everything that a reader might quote. facts: {heading:
-    mapping or text} such as environment, commands and settings. The figures are closed.
+    The figures are closed. Raises ValueError if two pictures have one name, since names name files.
     """
-    names = [picture.name for picture in pictures]
+    names = [picture.name for picture in report.pictures]
     if len(set(names)) < len(names):
         raise ValueError(f"the pictures' names {', '.join(names)} must differ, since they name files")
-    methods = {str(run["method"]) for run in runs if "method" in run}
-    shown_tables = [_write_table(table, out / "tables", i, methods) for i, table in enumerate(tables, 1)]
-    shown_pictures = [_write_picture(picture, out / "figures") for picture in pictures]
+    methods = {str(run["method"]) for run in report.runs if "method" in run}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -71,16 +75,11 @@ def write_report(
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(
-        title=title,
-        question=question,
-        verdicts=verdicts,
-        tables=shown_tables,
-        pictures=shown_pictures,
-        columns=list(dict.fromkeys(column for run in runs for column in run)),
-        runs=runs,
-        notes=notes,
-        warnings=warnings,
-        facts=[_fact(heading, value) for heading, value in facts.items()],
+        report=report,
+        tables=[_write_table(table, out / "tables", i, methods) for i, table in enumerate(report.tables, 1)],
+        pictures=[_write_picture(picture, out / "figures") for picture in report.pictures],
+        columns=list(dict.fromkeys(column for run in report.runs for column in run)),
+        facts=[_fact(heading, value) for heading, value in report.facts.items()],
     )
     return write_file(out / "report.html", page)
 
@@ -91,7 +90,7 @@ def _write_table(table: Table, folder: Path, number: int, methods: Iterable[str]
     links = {method: f"#{urlencode({'filter': filter_words})}" for method, filter_words in words.items()}
     texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
     if len(table.comparisons):
-        texts["comparisons.csv"] = table.comparisons.to_csv(index=False)
+        texts["comparisons.csv"] = table.comparisons_csv()
     files = []
     for ending, text in texts.items():
         path = folder / f"table_{number}.{ending}"

@@ -25,7 +25,7 @@ from experiments.report.collect import (
 from experiments.report.contrast_table import contrast_table
 from experiments.report.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
 from experiments.report.learning_curve import draw_learning_curve
-from experiments.report.page import Picture, write_report
+from experiments.report.page import Picture, Report, write_report
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.plan import against_actual
 from experiments.studies.study import Study, one_word
@@ -70,8 +70,7 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
         pictures += drawn
     leakage, leaked = leakage_note(pipelines)
     warnings = [*([leakage] if leaked else []), *failures(pipelines), *collapses(pipelines)]
-    page = write_report(
-        folder,
+    report = Report(
         title=f"{study.title} on {' and '.join(cohorts)}",
         question=study.question,
         verdicts=_spoken(verdicts),
@@ -86,7 +85,7 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
             **environment_of(pipelines),
         },
     )
-    return StudyReport(page, tuple(tables), verdicts, tuple(warnings))
+    return StudyReport(write_report(report, folder), tuple(tables), verdicts, tuple(warnings))
 
 
 def _spoken(verdicts: dict[str, Verdict]) -> list[str]:

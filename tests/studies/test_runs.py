@@ -71,6 +71,10 @@ def test_studies_share_what_is_the_same(tiny, store, tmp_path):
         runs = study.runs(tiny, [store], seeds=[0], methods=methods)
         return {run.method: pipeline_of(run, tmp_path).pretrain for run in runs}
 
+    assert "those that comparison has, too, are shared with it" in ablation.cost
+    assert "No pre-training beyond those of comparison" in low_data.cost
+    assert "of which the share 1 is that of comparison" in low_data.cost
+    assert "those from random initialisation are shared with comparison" in semi_supervised.cost
     compared = pretrainings(comparison, ["random", "go", "gp", "gpc", "full"])
     ablated, passed = pretrainings(ablation), pretrainings(passes)
     assert compared["random"] is None
