@@ -91,11 +91,12 @@ def make_step(name: str, size: Size, device: torch.device) -> Step | None:
     step = training_step(method, pair, device)
 
     def naive_step() -> Tensor:
-        ours, pixel_global.teacher_uncertainty = pixel_global.teacher_uncertainty, _whole_passes(pair)
+        module: Any = pixel_global
+        ours, module.teacher_uncertainty = module.teacher_uncertainty, _whole_passes(pair)
         try:
             return step()
         finally:
-            pixel_global.teacher_uncertainty = ours
+            module.teacher_uncertainty = ours
 
     return naive_step if name == "naive" else step
 

@@ -44,9 +44,10 @@ def parse_override(text: str) -> dict[str, Any]:
         value = json.loads(raw)
     except json.JSONDecodeError:
         value = raw
-    for part in reversed(key.strip().split(".")):
+    section, *parts = key.strip().split(".")
+    for part in reversed(parts):
         value = {part: value}
-    return value
+    return {section: value}
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:

@@ -69,7 +69,8 @@ class RegionHead(nn.Module):
 
     def forward(self, maps: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
         """Vectors [2B, R, D] of both views' maps [2B, C, h, h]; move puts the cells of both views in one place."""
-        return self.window(lattice_windows(move(self.cells(maps))).flatten(2))
+        regions: Tensor = self.window(lattice_windows(move(self.cells(maps))).flatten(2))
+        return regions
 
 
 class Student(nn.Module):

@@ -85,7 +85,7 @@ class Student(nn.Module):
 def dense(head: nn.Module, maps: Tensor) -> Tensor:
     """A head on every cell of maps [B, C, h, w], as 1 x 1 convolutions would be."""
     n, _, height, width = maps.shape
-    cells = head(maps.movedim(1, -1).flatten(0, 2))
+    cells: Tensor = head(maps.movedim(1, -1).flatten(0, 2))
     return cells.view(n, height, width, -1).movedim(-1, 1)
 
 

@@ -46,7 +46,7 @@ def spans_a_cell(
 
     cell_pixels: the side of a feature cell, in pixels of the view.
     """
-    scale = maps[:, :, 0].norm(dim=-1, keepdim=True)  # source pixels per view pixel
+    scale: Tensor = maps[:, :, 0].norm(dim=-1, keepdim=True)  # source pixels per view pixel
     side_pixels = (rectangle[:, 2:] - rectangle[:, :2]) / scale
     return (side_pixels >= cell_pixels - 1e-6).all(-1)
 
