@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from pixelglobal.files import read_json_object
+
 SHOWN = {".html", ".svg", ".png", ".pdf", ".csv", ".md", ".tex"}  # of OUT/STUDY; weights, scans and rows are not served
 
 
@@ -28,7 +30,8 @@ def tensorboard_command(out: Path) -> str:
 def index_page(out: Path) -> str:
     """A page that lists studies, with links to their reports, and the runs that have finished."""
     items = "".join(
-        f'<li><a href="{html.escape(page.parent.name)}/report.html">{html.escape(page.parent.name)}</a></li>'
+        f'<li><a href="{html.escape(page.parent.name)}/report.html">{html.escape(page.parent.name)}</a>'
+        f"{html.escape(_verdicts(page.parent))}</li>"
         for page in reports_of(out)
     )
     runs = out / "runs.parquet"
@@ -44,6 +47,15 @@ def index_page(out: Path) -> str:
         f"<p>Trials in TensorBoard: <code>{html.escape(tensorboard_command(out))}</code></p>"
         f"<h2>Runs</h2>{table}</html>"
     )
+
+
+def _verdicts(folder: Path) -> str:
+    """The state of each cohort's verdict, as words behind the study's name."""
+    path = folder / "verdict.json"
+    if not path.is_file():
+        return ""
+    cohorts = read_json_object(path)["cohorts"]
+    return ": " + ", ".join(f"{verdict['state']} on {cohort}" for cohort, verdict in cohorts.items())
 
 
 class Handler(SimpleHTTPRequestHandler):

@@ -181,7 +181,7 @@ def test_reports_can_be_browsed_and_nothing_else(study, address):
             return answer.read().decode()
 
     index = get("/")
-    assert '<a href="comparison/report.html">' in index
+    assert '<a href="comparison/report.html">comparison</a>: undecided on Phantom' in index
     assert "evaluate-" in index
     assert f"tensorboard --logdir {out / 'tune'}" in index
     assert get("/comparison/report.html") == (out / "comparison/report.html").read_text()
