@@ -21,10 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pixelglobal.config.registry import variants
-from pixelglobal.tables.averages import score_table
-from pixelglobal.tables.metric import METRICS
-from pixelglobal.tables.owed_scores import owed_scores
-from pixelglobal.tables.rows import complete_rows
 
 matplotlib.use("Agg")
 
@@ -163,20 +159,23 @@ def draw_curves(curves: Sequence[Curve], names: Mapping[str, str], title: str) -
 def draw_patients(rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
     """Each patient's mean 3-D DSC over the patient's structures in each run as a dot; lines join a patient's means over
     runs; bars are the averages of the tables."""
-    owed = owed_scores(complete_rows(rows), methods, with_slices=False).volumes
-    table = score_table(owed, METRICS["dice"], methods, list(dict.fromkeys(owed["structure"])))
-    each = {m: np.where(table.owed, table.values[m], np.nan) for m in methods}
-    each = {m: np.nanmean(scores, axis=2) for m, scores in each.items()}  # [runs, patients]
+    volumes = rows[(rows["slice_index"] == -1) & rows["contoured"].astype(bool)]
+    each = volumes.groupby(["method", "seed", "patient"])["dice"].mean() * 100
+    means = each.groupby(["method", "patient"]).mean().unstack("method")[list(methods)]
+    of_structures = volumes.groupby(["method", "structure", "patient"])["dice"].mean().groupby(["method", "structure"])
+    averages = of_structures.mean().groupby("method").mean() * 100
     colors = method_colors(methods)
     figure, axis = plt.subplots(figsize=(2.2 + 1.6 * len(methods), 3.8), layout="constrained")
-    for values in np.stack([each[m].mean(0) for m in methods], 1):
+    for values in means.to_numpy():
         axis.plot(range(len(methods)), values, color=GREY, lw=0.7, alpha=0.6, zorder=1)
     for i, method in enumerate(methods):
         runs = each[method]
-        for k, y in enumerate(runs):
-            shift = 0.3 * (k - (len(runs) - 1) / 2) / len(runs)
+        seeds = sorted(runs.index.get_level_values("seed").unique())
+        for k, seed in enumerate(seeds):
+            shift = 0.3 * (k - (len(seeds) - 1) / 2) / len(seeds)
+            y = runs[seed].to_numpy()
             axis.scatter(np.full(len(y), i + shift), y, s=14, color=colors[method], alpha=0.75, zorder=2, lw=0)
-        mean = table.mean(method, None)
+        mean = averages[method]
         axis.hlines(mean, i - 0.24, i + 0.24, color=colors[method], lw=2.2, zorder=3)
         axis.annotate(f"{mean:.1f}", (i + 0.26, mean), va="center", fontsize=9, fontweight="bold")
     axis.set(xticks=range(len(methods)), xticklabels=methods, ylabel="mean DSC of a patient (%)")

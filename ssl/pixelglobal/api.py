@@ -1,6 +1,7 @@
 """The library in seven functions: the commands of the `pixelglobal` program, with the same words and defaults.
 
-A function imports what it needs when it is called: `score` and `compare` load neither PyTorch nor Ray.
+A function imports what it needs when it is called: `score` and `compare` load neither PyTorch nor Ray. The examples in
+the docstrings are run one after the other by tests/test_api.py.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ Unit = Literal["patient", "slice", "both"]
 PairedTest = Literal["sign_flip", "wilcoxon", "t"]
 Claim = Literal["checkpoint", "method"]
 Correction = Literal["holm", "bh", "none"]
+Family = Literal["holm", "sequence"]
+Missing = Literal["refuse", "zero", "drop-patient"]
+MetricName = Literal["dice", "hausdorff", "hausdorff95", "surface_dice"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +55,10 @@ def prepare(
     log; the reasons are also in `rejects.csv`. Raises ValueError if no scan can be used, or if the folder holds
     another cohort or other settings.
 
-    >>> import pixelglobal as pg
-    >>> from pixelglobal.data.phantom import make_phantom_cohort
-    >>> scans = make_phantom_cohort(getfixture("tmp_path") / "scans", n_patients=6, n_unlabelled=0, size=32, n_slices=4)
-    >>> store = pg.prepare(scans, scans.parent / "store", preset="smoke", settings=["prepare.image_size=32"])
-    >>> len(store.cases), store.structures
-    (6, ('Bladder', 'Rectum', 'LeftFemur', 'RightFemur'))
+    Example::
+
+        store = pg.prepare("scans", "store")
+        print(len(store.cases), store.structures, store.splits.test)
     """
     from pixelglobal.config.overrides import resolve
     from pixelglobal.data.prepare import prepare as prepare_scans
@@ -83,9 +85,9 @@ def pretrain(
     variant: a method as studies name it, such as go, gp, gpc and full, the rows of the paper's ablation.
     Raises ValueError if a setting is unknown, or if `out` holds anything else.
 
-    Example (run by tests/test_api.py)::
+    Example::
 
-        model = pg.pretrain(store, "runs/pre", preset="small", variant="full", settings=["pretrain.epochs=2"])
+        model = pg.pretrain(store, "runs/pre", variant="full")
     """
     from pixelglobal.cluster.resources import start_ray
     from pixelglobal.cluster.train import run_pretrain
@@ -115,9 +117,9 @@ def finetune(
     pretrained: the folder that `pretrain` returned; None begins with random weights.
     Raises ValueError if a setting is unknown, if `out` holds anything else, or if the networks do not match.
 
-    Example (run by tests/test_api.py)::
+    Example::
 
-        segmenter = pg.finetune(store, "runs/ft", pretrained=model, settings=["finetune.patients=8"])
+        segmenter = pg.finetune(store, "runs/ft", pretrained=model)
     """
     from pixelglobal.cluster.resources import start_ray
     from pixelglobal.cluster.train import run_finetune
@@ -161,9 +163,10 @@ def evaluate(
     are described in docs/reference/rows.md. Raises ValueError if the model has seen one of the scans, or if it
     segments other structures.
 
-    Example (run by tests/test_api.py)::
+    Example::
 
         rows = pg.evaluate(store, segmenter, "runs/ev", method="full")
+        print(rows.groupby("structure")["dice"].mean())
     """
     import pandas as pd
 
@@ -194,9 +197,10 @@ def load_model(folder: AnyPath) -> LoadedModel:
     folder: what `pretrain` or `finetune` returned. The module is on the CPU and in evaluation mode; `facts` says what
     it is and which scans it has seen. Raises ValueError if the folder holds no model.
 
-    Example (run by tests/test_api.py)::
+    Example::
 
-        scores = pg.load_model("runs/ft/model")(images_hu)  # [N, H, W] in HU to [N, classes, H, W]
+        images_hu = store.read_case(store.splits.test[0]).image_hu
+        scores = pg.load_model("runs/ft/model")(images_hu)  # [B, H, W] to [B, L, H, W]
     """
     from pixelglobal.evaluation.loaded_model import load_model as load
 
@@ -228,9 +232,9 @@ def score(
     progress: called with the number of cases that are done and of all cases.
     Raises ValueError if a prediction is missing or lies on another grid.
 
-    Example (run by tests/test_api.py)::
+    Example::
 
-        rows = pg.score("nnunet/", "labelsTs/", method="nnU-Net", structures=["Liver", "Spleen"])
+        rows = pg.score("predictions", "references", method="nnU-Net", structures=["Liver", "Spleen"])
     """
     from pixelglobal.evaluation.score import pairs_of, rows_of_scores, save_summary, score_pairs, structures_of
 
@@ -256,10 +260,15 @@ def compare(
     rows: pd.DataFrame | AnyPath | Iterable[AnyPath],
     reference: str,
     *,
-    unit: Unit = "both",
+    metric: MetricName = "dice",
+    claim: Claim | None = None,
+    unit: Unit = "patient",
     test: PairedTest = "sign_flip",
-    claim: Claim = "checkpoint",
+    primary: Sequence[str] | None = None,
+    family: Family = "holm",
     correction: Correction = "holm",
+    missing: Missing = "refuse",
+    percent: bool = False,
     n_resamples: int = 10_000,
     seed: int = 0,
 ) -> Table:
@@ -267,7 +276,10 @@ def compare(
 
     rows: a table with the columns method, case, structure and dice (0 to 1), or files of such rows; further columns
     are described in docs/reference/rows.md.
-    unit: whose independence a p-value assumes. claim: whether a mark speaks of these checkpoints or of the methods.
+    claim: whether a mark speaks of the methods, which takes 3 training runs of each, or of these checkpoints; None is
+    the first where it can be made. unit, test: of claims about checkpoints. primary: the methods whose contrast
+    with the reference is the question, all if not given; family and correction: how p-values are corrected. missing:
+    what becomes of scores that other methods or runs have. percent: Dice in files is given from 0 to 100.
     Raises ValueError if a column is missing, if a value is wrong, or if there is more than one cohort.
 
     >>> import pandas as pd
@@ -276,9 +288,9 @@ def compare(
     ...     [(m, f"case {i}", "Liver", d + i / 100) for m, d in (("ours", 0.8), ("theirs", 0.7)) for i in range(12)],
     ...     columns=["method", "case", "structure", "dice"],
     ... )
-    >>> table = pg.compare(rows, reference="ours", unit="patient")
-    >>> table.comparisons[["method", "structure", "n_units"]].iloc[0].tolist()
-    ['theirs', 'Liver', 12]
+    >>> table = pg.compare(rows, reference="ours")
+    >>> table.comparisons["structure"].tolist(), table.comparisons["n_patients"].tolist()
+    (['Liver', 'Average'], [12, 12])
     >>> print(table.to_markdown())  # doctest: +ELLIPSIS
     **Significance.** ...
     """
@@ -288,7 +300,8 @@ def compare(
     from pixelglobal.tables.significance import cohorts_of, significance_tables
 
     if not isinstance(rows, pd.DataFrame):
-        rows = read_rows([Path(file) for file in ([rows] if isinstance(rows, str | os.PathLike) else rows)])
+        files = [rows] if isinstance(rows, str | os.PathLike) else rows
+        rows = read_rows([Path(file) for file in files], percent=percent)
     if len(cohorts := [name for name, _ in cohorts_of(rows)]) > 1:
         raise ValueError(
             f"the rows are of {len(cohorts)} cohorts, {', '.join(cohorts)}; expected one, since patients of different "
@@ -300,7 +313,11 @@ def compare(
         unit=unit,
         test=test,
         claim=claim,
+        metric=metric,
+        primary=primary,
+        family=family,
         correction=correction,
+        missing=missing,
         n_resamples=n_resamples,
         seed=seed,
     )

@@ -67,13 +67,12 @@ def test_from_two_folders_to_a_significance_table(folders, monkeypatch, capsys):
     words = ["significance", "--rows", files[0], "--rows", files[1], "--reference", "a", "--gain", "2", "--margin", "1"]
     assert run(monkeypatch, *words, "--out", folders / "tables") == 0
     printed = capsys.readouterr().out
-    assert "p, slices" in printed
     assert "test patients show a gain of 2 DSC points" in " ".join(printed.split())
     assert "not worse by 1 or more: p = 0.0" in " ".join(printed.split())
     names = {p.name for p in (folders / "tables").iterdir()}
     assert names == {f"table_1.{end}" for end in ("md", "tex", "csv", "html", "comparisons.csv")}
-    table = pd.read_csv(folders / "tables" / "table_1.comparisons.csv").set_index(["structure", "asked_unit"])
-    assert table.loc[("B", "patient"), "n_units"] == 5  # in the sixth neither has it
+    table = pd.read_csv(folders / "tables" / "table_1.comparisons.csv").set_index("structure")
+    assert table.loc["B", "n_units"] == 5  # in the sixth neither has it
     assert (table["difference"] > 0).all()
 
 
@@ -148,10 +147,10 @@ def test_rows_of_four_columns_in_a_csv_are_enough(tmp_path, monkeypatch, capsys)
     scores = {"ours": 0.8, "theirs": 0.7}
     rows = [(m, f"c{i}", "Liver", s + rng.normal(0, 0.02)) for m, s in scores.items() for i in range(12)]
     pd.DataFrame(rows, columns=["method", "case", "structure", "dice"]).to_csv(tmp_path / "rows.csv", index=False)
-    words = ["significance", "--rows", tmp_path / "rows.csv", "--reference", "ours", "--unit", "patient"]
+    words = ["significance", "--rows", tmp_path / "rows.csv", "--reference", "ours"]
     assert run(monkeypatch, *words) == 0
     assert "<0.001*" in capsys.readouterr().out
-    assert run(monkeypatch, *words[:-1], "both") == 2
+    assert run(monkeypatch, *words, "--unit", "both") == 2
     assert "there are no rows of slices" in capsys.readouterr().out
 
 
@@ -163,7 +162,7 @@ def test_two_cohorts_with_cases_of_the_same_name_stay_apart(tmp_path, monkeypatc
         for cohort, gain in gains.items() for method in ("ours", "theirs") for i in range(12)
     ]  # fmt: skip
     pd.DataFrame(rows, columns=["cohort", "method", "case", "structure", "dice"]).to_csv(tmp_path / "r.csv")
-    words = ["significance", "--rows", tmp_path / "r.csv", "--reference", "ours", "--unit", "patient", "--margin", "1"]
+    words = ["significance", "--rows", tmp_path / "r.csv", "--reference", "ours", "--margin", "1"]
     assert run(monkeypatch, *words) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "<0.001*" in printed
@@ -183,9 +182,9 @@ def test_files_that_say_different_things_are_completed_one_by_one(tmp_path):
     full = four_columns(tmp_path, "full.csv", seed=[3, 4], patient=["P1", "P2"], contoured=["True", "false"])
     rows = read_rows([plain, full])
     assert rows["case"].tolist() == ["007", "008", "007", "008"]
-    assert rows["patient"].tolist() == ["007", "008", "P1", "P2"]
+    assert rows["patient"].tolist() == ["P1", "P2", "P1", "P2"]
     assert rows["seed"].tolist() == [0, 0, 3, 4]
-    assert rows["contoured"].tolist() == [True, True, True, False]
+    assert rows["contoured"].tolist() == [True, False, True, False]
     assert (rows["slice_index"] == -1).all()
     rows.to_parquet(tmp_path / "rows.parquet")
     pd.testing.assert_frame_equal(read_rows([tmp_path / "rows.parquet"]), rows)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from pixelglobal import api
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 console = Console()
 
@@ -75,91 +70,84 @@ def score(
 
 def significance(
     rows: Annotated[
-        list[Path], typer.Option(help="A Parquet or CSV file of rows. Give the option again for more files.")
-    ],
-    reference: Annotated[str, typer.Option(help="The method with which every other method is compared.")],
-    unit: Annotated[api.Unit, typer.Option(help="Whose independence a p-value assumes.")] = "both",
-    test: Annotated[api.PairedTest, typer.Option(help="The two-sided paired test.")] = "sign_flip",
-    claim: Annotated[
-        api.Claim, typer.Option(help="Whether a mark speaks of these checkpoints or of the methods.")
-    ] = "checkpoint",
-    correction: Annotated[
-        api.Correction, typer.Option(help="How p-values are corrected for the number of tests in their table.")
-    ] = "holm",
-    gain: Annotated[
-        float | None, typer.Option(help="Also say how many patients would show this gain, in DSC points.")
+        list[Path] | None, typer.Option(help="A Parquet or CSV file of rows. Give the option again for more files.")
     ] = None,
+    reference: Annotated[str | None, typer.Option(help="The method with which every other method is compared.")] = None,
+    metric: Annotated[api.MetricName, typer.Option(help="What is printed and tested.")] = "dice",
+    claim: Annotated[
+        api.Claim | None,
+        typer.Option(help="Whether a mark speaks of methods or checkpoints. [default: methods, from 3 runs on]"),
+    ] = None,
+    unit: Annotated[
+        api.Unit, typer.Option(help="Whose independence the p-values of a claim about checkpoints assume.")
+    ] = "patient",
+    test: Annotated[api.PairedTest, typer.Option(help="The two-sided paired test of checkpoints.")] = "sign_flip",
+    primary: Annotated[
+        str | None, typer.Option(help="The methods whose contrast is the question: A,B. [default: all]")
+    ] = None,
+    family: Annotated[
+        api.Family, typer.Option(help="How the primary contrasts are corrected; `sequence` tests them in their order.")
+    ] = "holm",
+    correction: Annotated[api.Correction, typer.Option(help="How the p-values of a family are corrected.")] = "holm",
+    missing: Annotated[
+        api.Missing, typer.Option(help="What becomes of scores that other methods or runs have.")
+    ] = "refuse",
+    percent: Annotated[bool, typer.Option("--percent", help="Dice is given from 0 to 100.")] = False,
+    gain: Annotated[float | None, typer.Option(help="Also say how many runs or patients would show this gain.")] = None,
     margin: Annotated[
-        float | None,
-        typer.Option(help="Also test whether the reference is worse by less than this margin, in DSC points."),
+        float | None, typer.Option(help="Also test whether the reference is worse by less than this margin.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A folder for the tables as Markdown, LaTeX, CSV and HTML.")] = None,
-    n_resamples: Annotated[int, typer.Option(help="The number of random sign flips and bootstrap samples.")] = 10_000,
+    from_means: Annotated[
+        Path | None,
+        typer.Option(help="In place of rows, a published table as CSV: method, mean, sd, n, and metric if not Dice."),
+    ] = None,
+    correlation: Annotated[
+        float | None, typer.Option(help="With --from-means: the correlation over patients that is assumed.")
+    ] = None,
+    n_resamples: Annotated[int, typer.Option(help="The number of bootstrap samples of an interval.")] = 10_000,
     seed: Annotated[int, typer.Option(help="The seed of the random sign flips and bootstrap samples.")] = 0,
 ) -> None:
     """Print the significance tables of rows of scores.
 
     The rows may come from this project, from `pixelglobal score` or from anywhere else. They need the columns method,
-    case, structure and dice (0 to 1). Where they apply, the columns patient, seed, slice_index (-1 for the whole
-    volume), hausdorff_mm, diagonal_mm, contoured and cohort are read too.
+    case, structure and dice (0 to 1). Where they apply, the columns patient, seed, fold, slice_index (-1 for the whole
+    volume), hausdorff_mm, hausdorff95_mm, surface_dice, diagonal_mm, contoured and cohort are read too.
     """
+    from pixelglobal.tables.from_means import claims_from_means
     from pixelglobal.tables.read_rows import read_rows
-    from pixelglobal.tables.significance import cohorts_of, significance_tables, write_tables
+    from pixelglobal.tables.significance import cohorts_of, further_answers, significance_tables, write_tables
     from pixelglobal.tables.terminal import for_terminal
 
-    table = read_rows(rows)
+    if from_means is not None:
+        for line in claims_from_means(from_means, reference=reference, correlation=correlation):
+            console.print(line, highlight=False, markup=False)
+        return
+    if not rows or reference is None:
+        raise ValueError("significance needs --rows FILE and --reference METHOD, or --from-means FILE")
+    table = read_rows(rows, percent=percent)
     tables = significance_tables(
         table,
         reference=reference,
         unit=unit,
         test=test,
         claim=claim,
+        metric=metric,
+        primary=primary.split(",") if primary is not None else None,
+        family=family,
         correction=correction,
+        missing=missing,
         n_resamples=n_resamples,
         seed=seed,
     )
     for one in tables:
         console.print(for_terminal(one, console.width))
-    for cohort, part in cohorts_of(table):
-        for line in _further_answers(part, reference, gain, margin):
-            console.print(f"{cohort}: {line}" if cohort else line, highlight=False)
     if out is not None:
         write_tables(tables, out)
-        console.print(f"Tables: {out.resolve()}", soft_wrap=True, highlight=False)
-
-
-def _further_answers(rows: pd.DataFrame, reference: str, gain: float | None, margin: float | None) -> Iterator[str]:
-    """Sentences about every other method in the rows of one cohort that the table does not hold."""
-    from pixelglobal.tables.averages import paired_means
-
-    if gain is None and margin is None:
-        return
-    for method in dict.fromkeys(rows["method"]):
-        if method != reference:
-            differences = paired_means(rows, reference, method)
-            if margin is not None:
-                yield f"{reference} against {method}: {_margin_test(differences, margin)}"
-            if gain is not None:
-                yield f"{reference} against {method}: {_patients_for_gain(differences, gain)}"
-
-
-def _margin_test(differences: np.ndarray, margin: float) -> str:
-    """differences: reference minus method of each patient, in DSC points."""
-    import numpy as np
-
-    from pixelglobal.statistics.margins import compare_with_margin
-
-    n = len(differences)
-    e = compare_with_margin(differences, np.zeros(n), np.arange(n), margin=margin)
-    return (
-        f"{e.difference:+.2f} DSC points (90 % interval {e.low:.2f} to {e.high:.2f}, {n} patients); "
-        f"not worse by {margin:g} or more: p = {e.p_not_worse:.4f}; nor better, so equivalent: p = {e.p_equivalent:.4f}"
-    )
-
-
-def _patients_for_gain(differences: np.ndarray, gain: float) -> str:
-    """differences: reference minus method of each patient, in DSC points."""
-    from pixelglobal.statistics.power import required_patients
-
-    needed, n = required_patients(differences, gain=gain), len(differences)
-    return f"{needed} test patients show a gain of {gain:g} DSC points with 80 % power, if they spread as these {n}"
+        console.print(f"Tables: {out.resolve()}", soft_wrap=True, highlight=False, markup=False)
+    if gain is not None or margin is not None:
+        for cohort, part in cohorts_of(table):
+            for line in further_answers(
+                part, reference=reference, gain=gain, margin=margin, claim=claim, metric=metric, missing=missing
+            ):
+                console.print(f"{cohort}: {line}" if cohort else line, highlight=False, markup=False)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from pixelglobal.statistics.mrmc import MethodComparison
 from pixelglobal.statistics.paired import ROUNDING_DECIMALS, means_by, require_pairs
 
 
@@ -47,16 +48,34 @@ def compare_with_margin(
     """
     a, b, patient_of = np.asarray(scores_a, float), np.asarray(scores_b, float), np.asarray(patients)
     require_pairs(a, b, patient_of)
-    if not margin > 0:
-        raise ValueError(f"margin={margin}: name the largest loss that would not matter, a number above 0")
+    _require_margin(margin)
     differences = np.round(means_by(a - b, patient_of), ROUNDING_DECIMALS)
     n, mean = len(differences), float(differences.mean())
     if n < 2:
         raise ValueError(f"{n} patient: a comparison needs at least 2 units")
-    error = float(differences.std(ddof=1) / np.sqrt(n))
+    return _two_one_sided_tests(mean, float(differences.std(ddof=1) / np.sqrt(n)), n - 1, margin, n)
+
+
+def methods_with_margin(comparison: MethodComparison, *, margin: float) -> Equivalence:
+    """The same question about methods: the difference of `mrmc.compare_methods` with its error over runs and patients.
+
+    n_units of the result are the runs. Raises ValueError for a margin that is not positive.
+    """
+    _require_margin(margin)
+    half = (comparison.high - comparison.low) / 2
+    error = half / float(stats.t.ppf(0.975, comparison.df))
+    return _two_one_sided_tests(comparison.difference, error, comparison.df, margin, comparison.n_runs)
+
+
+def _two_one_sided_tests(mean: float, error: float, df: float, margin: float, n: int) -> Equivalence:
     if error < 1e-12:
         return Equivalence(mean, mean, mean, float(mean <= -margin), float(mean >= margin), margin, n)
-    half = float(stats.t.ppf(0.95, n - 1)) * error
-    p_not_worse = float(stats.t.sf((mean + margin) / error, n - 1))
-    p_not_better = float(stats.t.cdf((mean - margin) / error, n - 1))
+    half = float(stats.t.ppf(0.95, df)) * error
+    p_not_worse = float(stats.t.sf((mean + margin) / error, df))
+    p_not_better = float(stats.t.cdf((mean - margin) / error, df))
     return Equivalence(mean, mean - half, mean + half, p_not_worse, p_not_better, margin, n)
+
+
+def _require_margin(margin: float) -> None:
+    if not margin > 0:
+        raise ValueError(f"margin={margin}: name the largest loss that would not matter, a number above 0")

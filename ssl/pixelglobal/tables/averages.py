@@ -1,50 +1,147 @@
-"""Means of rows: over patients and runs, then over structures."""
+"""Means of owed scores: over runs, over patients (or slices), then over structures.
+
+There is one average in all tables: the mean over structures of the means over patients. Where patients lack structures
+it is not the mean over patients of their own means. So that a test is about the number that is printed, each patient
+contributes to it with the weight that makes the mean of the contributions the average.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pixelglobal.tables.rows import checked
+from pixelglobal.tables.metric import Metric
 
-
-def paired_means(rows: pd.DataFrame, method_a: str, method_b: str) -> np.ndarray:
-    """Mean difference a - b of each patient in DSC points, over seeds and then structures, of volumes both scored."""
-    points = patient_points(rows, [method_a, method_b])
-    return (points[method_a] - points[method_b]).to_numpy()
+FloatArray = NDArray[np.float64]
 
 
-def patient_points(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """Mean DSC in %, patients x methods, over seeds and then structures, of whole volumes that all methods scored."""
-    rows = checked(rows, methods[0])
-    volumes = rows[(rows["slice_index"] == -1) & rows["method"].isin(methods)].dropna(subset=["dice"])
-    table = volumes.groupby(["patient", "structure", "method"])["dice"].mean().unstack("method").dropna() * 100
-    return table.groupby("patient").mean()[list(methods)]
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of one metric in printed units, of all methods on the same units of analysis.
+
+    values: for each method an array [runs, units, structures]. A patient with several scans has the mean over them.
+    owed: [units, structures], whether the structure counts in this unit; values elsewhere mean nothing. Where owed
+    values are NaN, the metric is unknown. runs: seeds of each method. patients: of each unit. folds: of each unit, or
+    None without cross-validation or where a patient's fold changes from run to run.
+    """
+
+    metric: Metric
+    values: dict[str, FloatArray]
+    owed: NDArray[np.bool_]
+    runs: dict[str, list[int]]
+    patients: NDArray[np.str_]
+    folds: NDArray[np.str_] | None
+    structures: list[str]
+
+    def units_with(self, structure: str | None) -> NDArray[np.bool_]:
+        """Which units have the structure; with None, which have any."""
+        if structure is None:
+            return np.asarray(self.owed.any(1))
+        return np.asarray(self.owed[:, self.structures.index(structure)])
+
+    def contributions(self, method: str, structure: str | None) -> FloatArray:
+        """One number for each run and unit [runs, units with the structure], whose mean is what the table prints.
+
+        structure: None is the average. Its contribution of unit p is the sum over p's structures of
+        (units / (structures x units with this structure)) x score, the mean over structures for complete units.
+        """
+        if structure is not None:
+            return self.values[method][:, self.units_with(structure), self.structures.index(structure)]
+        present = self.owed.sum(0)
+        counted = present > 0
+        weights = counted * self.units_with(None).sum() / np.maximum(counted.sum() * present, 1)
+        weighted = np.where(self.owed, self.values[method], 0.0) * weights
+        return np.asarray(weighted.sum(2)[:, self.units_with(None)])
+
+    def mean(self, method: str, structure: str | None) -> float:
+        """The printed number: over runs and units, for None over structures of these; NaN if a score is unknown."""
+        contributions = self.contributions(method, structure)
+        return float(contributions.mean()) if contributions.size else float("nan")
+
+    def run_means(self, method: str, structure: str | None = None) -> FloatArray:
+        """The printed number of each run."""
+        return np.asarray(self.contributions(method, structure).mean(1))
+
+    def with_runs(self, runs: dict[str, list[int]]) -> ScoreTable:
+        """The same table of some of the runs."""
+        kept = {m: values[[self.runs[m].index(run) for run in runs[m]]] for m, values in self.values.items()}
+        return ScoreTable(self.metric, kept, self.owed, runs, self.patients, self.folds, self.structures)
 
 
-def mean_points(rows: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """Mean DSC in % of whole volumes, structures x methods; only structures of which every method has a score."""
-    volumes = checked(rows, methods[0])
-    volumes = volumes[volumes["slice_index"] == -1]
-    means = volumes.groupby(["structure", "method"])["dice"].mean().unstack("method") * 100
-    return means.reindex(columns=list(methods)).dropna()
+def score_table(
+    scores: pd.DataFrame, metric: Metric, methods: Sequence[str], structures: Sequence[str], *, by_slice: bool = False
+) -> ScoreTable:
+    """The table of owed scores (`owed_scores`), of patients or, by_slice, of slices.
+
+    An infinite distance counts as the diagonal of the image, `diagonal_mm`; without one it is unknown.
+    """
+    unit = ["patient", "case", "slice_index"] if by_slice else ["patient"]
+    number = scores.groupby(unit, sort=False).ngroup().to_numpy()
+    first = np.unique(number, return_index=True)[1]
+    column = pd.Categorical(scores["structure"], list(structures)).codes
+    printed = _printed(scores, metric)
+    shape = (len(first), len(structures))
+    values, runs = {}, {}
+    owed = np.zeros(shape, bool)
+    owed[number, column] = True
+    for method in methods:
+        of_method = (scores["method"] == method).to_numpy()
+        runs[method] = sorted(scores.loc[of_method, "seed"].unique().tolist())
+        run = np.searchsorted(runs[method], scores.loc[of_method, "seed"])
+        place = np.ravel_multi_index((run, number[of_method], column[of_method]), (len(runs[method]), *shape))
+        size = len(runs[method]) * len(first) * len(structures)
+        totals, counts = np.bincount(place, printed[of_method], size), np.bincount(place, minlength=size)
+        means = np.divide(totals, counts, where=counts > 0, out=np.full(size, np.nan))
+        values[method] = means.reshape(len(runs[method]), *shape)
+    patients = scores["patient"].to_numpy()[first].astype(str)
+    return ScoreTable(metric, values, owed, runs, patients, _folds(scores, patients), list(structures))
 
 
-def _mean_of_known(values: Sequence[float]) -> float:
-    """Mean over structures that have a value; NaN if none has."""
-    known = [v for v in values if not np.isnan(v)]
-    return float(np.mean(known)) if known else float("nan")
+def _printed(scores: pd.DataFrame, metric: Metric) -> FloatArray:
+    """The metric in printed units, NaN where it is unknown."""
+    if metric.column not in scores.columns:
+        return np.full(len(scores), np.nan)
+    values = scores[metric.column].to_numpy(float)
+    if np.isinf(values).any():
+        diagonal = scores["diagonal_mm"].to_numpy(float) if "diagonal_mm" in scores.columns else np.nan
+        values = np.where(np.isinf(values), diagonal, values)
+    printed: FloatArray = values * metric.factor
+    return printed
 
 
-def mean_dice(scores: pd.DataFrame) -> float:
-    """Mean DSC in %, over patients (or slices) and seeds; undefined values are left out."""
-    return float(scores["dice"].mean() * 100)
+def _folds(scores: pd.DataFrame, patients: NDArray[np.str_]) -> NDArray[np.str_] | None:
+    if "fold" not in scores.columns:
+        return None
+    facts = scores[["patient", "fold"]].dropna().drop_duplicates()
+    fold_of = dict(zip(facts["patient"], facts["fold"], strict=True))
+    if facts["patient"].duplicated().any() or not set(patients.tolist()) <= set(fold_of):
+        return None
+    return np.array([fold_of[patient] for patient in patients.tolist()])
 
 
-def mean_hausdorff_mm(scores: pd.DataFrame) -> tuple[float, int]:
-    """Mean distance with a miss costing the image's diagonal, and the number of misses."""
-    missed = np.isinf(scores["hausdorff_mm"])
-    worst = scores["diagonal_mm"] if "diagonal_mm" in scores.columns else np.nan
-    return float(scores["hausdorff_mm"].where(~missed, worst).mean()), int(missed.sum())
+@dataclass(frozen=True)
+class Failures:
+    """Infinite distances (Dice 0 with one side empty) of one method: what they are, and how many have no penalty."""
+
+    missed: int
+    false_alarms: int
+    unknown: int  # the rows do not say whether the reference has the structure
+
+    def __str__(self) -> str:
+        """In the words of a table's cell, such as `2 missed, 1 false alarm`."""
+        words = [f"{self.missed} missed"] if self.missed else []
+        words += [f"{self.false_alarms} false alarm{'s' * (self.false_alarms > 1)}"] if self.false_alarms else []
+        words += [f"{self.unknown} infinite"] if self.unknown else []
+        return ", ".join(words)
+
+
+def failures(scores: pd.DataFrame, metric: Metric) -> Failures:
+    """Count the infinite distances among some owed scores."""
+    if metric.column not in scores.columns:
+        return Failures(0, 0, 0)
+    there = scores.loc[np.isinf(scores[metric.column].to_numpy(float)), "in_reference"]
+    return Failures(int((there == 1).sum()), int((there == 0).sum()), int((there == -1).sum()))

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pixelglobal.tables.averages import mean_dice, mean_hausdorff_mm
+from pixelglobal.tables.averages import score_table
+from pixelglobal.tables.metric import METRICS
+from pixelglobal.tables.owed_scores import Missing, owed_scores
+from pixelglobal.tables.rows import complete_rows
 from pixelglobal.tables.table import Table
 
 FOLDER = Path(__file__).parent / "paper"
@@ -76,11 +79,12 @@ def paper_value(dataset: str, pretrain: str, metric: str, structure: str, table:
     return None if found.empty else float(found.iloc[0])
 
 
-def beside_paper(rows: pd.DataFrame, *, cohort: str, table: str = "1") -> Table | None:
+def beside_paper(rows: pd.DataFrame, *, cohort: str, table: str = "1", missing: Missing = "refuse") -> Table | None:
     """The paper's values below ours with the difference; None if the cohort, its structures or methods are not its.
 
     rows: the study's rows of one cohort. cohort: a name such as "KiTS19", "Pelvic" or "HeadNeck". table: "1"
     (comparison) or "2" (pre-training on the downstream training set). Averages are over the structures that both have.
+    missing: what becomes of absent scores, as in `comparison_table`.
     """
     dataset = DATASETS.get(_plain(cohort))
     if dataset is None:
@@ -91,8 +95,10 @@ def beside_paper(rows: pd.DataFrame, *, cohort: str, table: str = "1") -> Table 
     methods = [m for m in dict.fromkeys(rows["method"]) if PRETRAIN.get(m) in known]
     if not shared or not methods:
         return None
-    volumes = rows[(rows["slice_index"] == -1) & rows["contoured"].astype(bool)]
-    here = {m: _ours(volumes[volumes["method"] == m], list(shared)) for m in methods}
+    rows = complete_rows(rows)
+    rows = rows[rows["structure"].isin(shared)]
+    volumes = owed_scores(rows, methods, missing=missing, with_slices=False).volumes
+    here = _ours(volumes, methods, list(shared))
     there = {m: _theirs(dataset, PRETRAIN[m], shared, table) for m in methods}
     lines = []
     for method in methods:
@@ -112,11 +118,15 @@ def beside_paper(rows: pd.DataFrame, *, cohort: str, table: str = "1") -> Table 
     return Table(f"Beside the paper's Table {table}, {dataset}", caption, card, frame, pd.DataFrame(), frozenset())
 
 
-def _ours(volumes: pd.DataFrame, structures: list[str]) -> dict[str, dict[str, float]]:
-    each = {s: volumes[volumes["structure"] == s] for s in structures}
-    dice = {s: mean_dice(v) for s, v in each.items()}
-    distance = {s: mean_hausdorff_mm(v)[0] for s, v in each.items()}
-    return {"DSC": dice | {"Average": _mean(dice)}, "HD": distance | {"Average": _mean(distance)}}
+def _ours(volumes: pd.DataFrame, methods: list[str], structures: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """For each method DSC and HD by structure, the average last, as in every other table."""
+    means: dict[str, dict[str, dict[str, float]]] = {method: {} for method in methods}
+    for short, name in (("DSC", "dice"), ("HD", "hausdorff")):
+        table = score_table(volumes, METRICS[name], methods, structures)
+        for method in methods:
+            each = {s: table.mean(method, s) for s in structures}
+            means[method][short] = each | {"Average": table.mean(method, None)}
+    return means
 
 
 def _theirs(dataset: str, pretrain: str, shared: dict[str, str], table: str) -> dict[str, dict[str, float]]:

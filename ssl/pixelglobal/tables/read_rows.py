@@ -1,32 +1,22 @@
-"""Rows that come as files of this project or of anybody else, checked and completed file by file."""
+"""Rows from files, of this project or of anybody else, checked file by file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-NEEDED = ("method", "case", "structure", "dice")
+from pixelglobal.tables.rows import NAMES, complete_rows
 
 
-NAMES = ("method", "case", "patient", "structure", "cohort")  # text, so that case 007 is not case 7
+def read_rows(files: Sequence[Path], *, percent: bool = False) -> pd.DataFrame:
+    """Rows of one or more Parquet or CSV files, one below the other; `complete_rows` says what a file may leave out.
 
-
-NUMBERS = ("dice", "seed", "slice_index", "hausdorff_mm", "hausdorff95_mm", "surface_dice", "diagonal_mm")
-
-
-TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-
-
-def read_rows(files: Sequence[Path]) -> pd.DataFrame:
-    """Rows of one or more Parquet or CSV files, one below the other.
-
-    Where a file does not say, a case is a patient, there is one training run (seed 0), a row is a whole volume
-    (slice_index -1) and a structure was contoured. ValueError names the file, the column and the first wrong value.
+    A file that does not say whose a scan is, or what was contoured in it, takes that from the other files. percent:
+    Dice is given from 0 to 100. Raises ValueError that names the file and what is wrong in it.
     """
-    parts = [_read(file) for file in files]
+    parts = [_read(Path(file), percent) for file in files]
     with_cohort = [file for file, part in zip(files, parts, strict=True) if "cohort" in part.columns]
     if with_cohort and len(with_cohort) < len(files):
         without = next(file for file in files if file not in with_cohort)
@@ -34,41 +24,36 @@ def read_rows(files: Sequence[Path]) -> pd.DataFrame:
             f"{with_cohort[0]} names its cohort and {without} does not: whether they are the same patients cannot be "
             "told; give every file the column cohort, or none"
         )
-    return pd.concat(parts, ignore_index=True)
+    together = pd.concat(parts, ignore_index=True)
+    cohort = ["cohort"] if with_cohort else []
+    together = _from_other_files(together, "patient", [*cohort, "case"], together["case"])
+    together = _from_other_files(together, "contoured", [*cohort, "case", "structure"], True)
+    return complete_rows(together, " and ".join(map(str, files)))
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _from_other_files(rows: pd.DataFrame, column: str, place: list[str], otherwise: pd.Series | bool) -> pd.DataFrame:
+    """Fill what a file left out with what another says of the same place."""
+    if column not in rows.columns:
+        return rows
+    said = rows[[*place, column]].dropna().drop_duplicates(place).rename(columns={column: "said"})
+    known = rows[place].merge(said, how="left", on=place)["said"]
+    return rows.assign(**{column: rows[column].where(rows[column].notna(), known.where(known.notna(), otherwise))})
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """A Parquet or CSV file; ValueError that names it where it cannot be read."""
     if not file.is_file():
-        raise ValueError(f"{file}: there is no such file; expected rows as Parquet or CSV")
+        raise ValueError(f"{file}: there is no such file; expected a table as Parquet or CSV")
     as_text = dict.fromkeys((*NAMES, "contoured"), str)
-    rows = pd.read_csv(file, dtype=as_text) if file.suffix == ".csv" else pd.read_parquet(file)
-    if missing := [column for column in NEEDED if column not in rows.columns]:
-        raise ValueError(
-            f"{file} lacks the columns {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}; needed are "
-            f"{', '.join(NEEDED)}"
-        )
-    usual = {"patient": rows["case"], "seed": 0, "slice_index": -1, "contoured": True}
-    rows = rows.assign(**{column: value for column, value in usual.items() if column not in rows.columns})
-    for column in (name for name in NAMES if name in rows.columns):
-        _refuse(file, rows, column, rows[column].isna(), "a name in every row")
-        rows[column] = rows[column].astype(str)
-    for column in (name for name in NUMBERS if name in rows.columns):
-        numbers = pd.to_numeric(rows[column], errors="coerce")
-        _refuse(file, rows, column, numbers.isna() & rows[column].notna(), "a number")
-        rows[column] = numbers
-    for column in ("seed", "slice_index"):
-        _refuse(file, rows, column, rows[column].isna() | (rows[column] % 1 != 0), "a whole number in every row")
-        rows[column] = rows[column].astype(np.int64)
-    _refuse(file, rows, "dice", ~rows["dice"].between(0, 1) & rows["dice"].notna(), "0 to 1, not percent")
-    contoured = rows["contoured"].astype(str).str.strip().str.lower().map(TRUTH)
-    _refuse(file, rows, "contoured", contoured.isna(), "true or false in every row")
-    return rows.assign(contoured=contoured.astype(bool))
+    try:
+        return pd.read_csv(file, dtype=as_text) if file.suffix == ".csv" else pd.read_parquet(file)
+    except (ValueError, OSError) as error:  # pandas and pyarrow name no file
+        wanted = "CSV" if file.suffix == ".csv" else "Parquet (the ending is not .csv)"
+        raise ValueError(f"{file}: cannot be read as {wanted}: {error}") from error
 
 
-def _refuse(file: Path, rows: pd.DataFrame, column: str, wrong: pd.Series, expected: str) -> None:
-    if wrong.any():
-        place = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f"{file}, row {place + 1}: {column} is {rows[column].iloc[place]}; expected {expected} "
-            f"({int(wrong.sum())} rows are wrong)"
-        )
+def _read(file: Path, percent: bool) -> pd.DataFrame:
+    """One file, complete but for what other files may say better."""
+    rows = read_table(file)
+    silent = [column for column in ("patient", "contoured") if column not in rows.columns]
+    return complete_rows(rows, str(file), percent=percent).drop(columns=silent)

@@ -22,7 +22,9 @@ class Table:
     frame: pd.DataFrame  # columns: method, metric, one per structure, Average
     comparisons: pd.DataFrame  # one row per test: method, structure, unit, difference, interval, p, corrected p
     best: frozenset[tuple[int, str]]  # (row, column) of the best DSC and HD of each column
-    cells: str = ""  # what the names of its cells contain besides the method, where a study has other cells too
+    run_filter: str = (
+        ""  # what the names of its training runs contain besides the method, in a study of several cohorts
+    )
 
     def to_markdown(self) -> str:
         """A Markdown table with caption and card."""
@@ -54,7 +56,11 @@ class Table:
 
     def to_csv(self) -> str:
         """The printed cells as CSV."""
-        return self.frame.to_csv(index=False)
+        return str(self.frame.to_csv(index=False))
+
+    def comparisons_csv(self) -> str:
+        """Every test behind the table as CSV."""
+        return str(self.comparisons.to_csv(index=False))
 
     def to_html(self, links: Mapping[str, str] | None = None) -> str:
         """A table element with caption; the card follows as a list. links: where the name of a method leads."""
