@@ -95,6 +95,16 @@ def test_unshared_rows_equal_the_mixed_model_with_runs_in_methods():
     assert parts.run is parts.run_patient is None
 
 
+def test_a_component_is_never_negative():
+    """Scores of nothing but noise give estimates on both sides of 0."""
+    rng = np.random.default_rng(8)
+    parts = [variance_components(mean_squares(rng.normal(size=(3, 4, 5)))) for _ in range(20)]
+    for name in ("run", "patient", "method_run", "method_patient", "run_patient"):
+        values = [getattr(part, name) for part in parts]
+        assert min(values) == 0.0, name
+        assert max(values) > 0.0, name
+
+
 def test_van_dykes_readers():
     """The 2 modalities x 5 readers x 114 patients of Van Dyke et al. 1993, the field's worked example.
 

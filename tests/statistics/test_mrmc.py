@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.bench.method_claims import LAYOUTS, Layout
-from pixelglobal.statistics.anova import mean_squares, score_table
+from pixelglobal.statistics.anova import mean_squares, score_table, variance_components
 from pixelglobal.statistics.dunnett import dunnett_p_value
 from pixelglobal.statistics.mrmc import compare_methods, contrast_of, difference_error, unequal_spreads
 from tests.statistics.claims import TABLE, normal_table, rows_of
@@ -83,6 +83,14 @@ def test_the_check_of_spreads_raises_false_alarms_as_often_as_it_says(shared):
     assert (p[:, 1] < 0.1).mean() == pytest.approx(0.025, abs=0.0075)
 
 
+def test_components_are_those_of_the_error():
+    table = normal_table(2, 4, 5, 6)
+    for c in compare_methods(**rows_of(table), pooled=False, reference="b"):
+        pair = table[[1, "abcd".index(c.method_b)]]
+        assert c.components == variance_components(mean_squares(pair))
+    assert {c.components for c in compare_methods(**rows_of(table))} == {variance_components(mean_squares(table))}
+
+
 def test_holm_over_the_contrasts():
     results = compare_methods(**rows_of(normal_table(7, 4, 7, 5)))
     p = sorted(c.p_value for c in results)
@@ -125,6 +133,8 @@ def test_equal_and_constant_scores():
     same = np.broadcast_to(normal_table(0, 1, 4, 5), (3, 4, 5)).copy()
     for c in compare_methods(**rows_of(same)):
         assert (c.difference, c.low, c.high, c.p_value, c.p_adjusted) == (0, 0, 0, 1, 1)
+    same[1] += 1e-14  # rounding
+    assert {c.p_value for c in compare_methods(**rows_of(same))} == {1.0}
     same[1] += 0.1
     c = compare_methods(**rows_of(same), reference="b")[0]
     assert (c.p_value, c.low) == (0, pytest.approx(0.1))

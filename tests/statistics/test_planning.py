@@ -45,6 +45,13 @@ def test_power_by_hand():
     assert float(contrast_power(runs_only, gain=2000.0, n_runs=5, n_patients=10)) == 1.0
 
 
+def test_few_patients_cost_degrees_of_freedom():
+    """Patients alone: 8 on whom methods differ with sd 1 in every one of many runs are a paired t with 7 of them."""
+    patients_only = SpreadOfMethods(np.array(0.0), np.array(1.0), np.array(0.0))
+    expected = stats.nct.sf(stats.t.isf(0.025, 7), 7, 1.5 / np.sqrt(2 / 8))
+    assert float(contrast_power(patients_only, gain=1.5, n_runs=50, n_patients=8)) == pytest.approx(expected)
+
+
 def test_no_spread_at_all_shows_every_gain():
     nothing = SpreadOfMethods(np.array(0.0), np.array(0.0), np.array(0.0))
     assert float(contrast_power(nothing, gain=0.1, n_runs=3, n_patients=2)) == 1.0
@@ -111,6 +118,8 @@ def test_patients_cannot_make_up_for_few_runs():
     assert enough.needed < 24
     assert required_patients(**rows, gain=2.0, n_runs=8).needed > enough.needed
     assert required_runs(**rows, gain=2.0, n_patients=enough.needed).needed <= 12
+    few, many = (required_runs(**rows, gain=2.0, n_patients=n).needed for n in (12, 400))
+    assert few > required_runs(**rows, gain=2.0).needed > many
 
 
 def test_the_seed_is_connected():
