@@ -12,10 +12,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-CHECKED = [f"pixelglobal.{package}" for package in ("views", "losses", "networks")]
-CHECKED += [
-    f"pixelglobal.statistics.{m}" for m in ("paired", "intervals", "correction", "ranking", "runs", "power", "margins")
-]
+CHECKED = [f"pixelglobal.{package}" for package in ("views", "losses", "networks", "statistics")]
 # An int is welcome where a float is asked for, as everywhere in Python's typing.
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 

@@ -87,7 +87,7 @@ def test_a_constant_network_has_no_loss_as_printed_but_hinge_and_eq_4_see_it():
         for form in ("abs_pixel", "abs_image", "off")
     }
     assert losses == {"abs_pixel": 0.0, "abs_image": 0.0, "off": 2.0}
-    # The hinge is zero there too, but raising the own disagreement above the partner's never lowers it.
+    # The hinge is zero there too, but raising the disagreement above the partner's never lowers it.
     worse = local_loss(same + 1, same, None, IMAGE, B, stabilizer="hinge", reduction="mean")
     assert worse.item() == 1.0
 

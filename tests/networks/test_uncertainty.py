@@ -22,8 +22,8 @@ def test_against_loops_over_passes():
     predictive = [h([sum(stack[t, m, k].item() for t in range(7)) / 7 for k in range(4)]) for m in range(5)]
     expected = [sum(h(stack[t, m].tolist()) for t in range(7)) / 7 for m in range(5)]
     information = [a - b for a, b in zip(predictive, expected, strict=True)]
-    for kind, slow in {"predictive": predictive, "expected": expected, "mutual_information": information}.items():
-        fast = monte_carlo_uncertainty(passes_from(stack), 7, kind)
+    for measure, slow in {"predictive": predictive, "expected": expected, "mutual_information": information}.items():
+        fast = monte_carlo_uncertainty(passes_from(stack), 7, measure)
         torch.testing.assert_close(
             fast.double(), torch.tensor(slow, dtype=torch.float64) / math.log(4), atol=1e-5, rtol=1e-4
         )
@@ -48,7 +48,7 @@ def test_no_gradient_flows():
     assert not monte_carlo_uncertainty(lambda: p * 1, 2).requires_grad
 
 
-def test_an_unknown_kind_is_refused():
+def test_an_unknown_measure_is_refused():
     with pytest.raises(ValueError, match="predictive, expected, mutual_information"):
         monte_carlo_uncertainty(lambda: torch.full((2, 4), 0.25), 2, "variance")
 

@@ -1,6 +1,7 @@
 """One score for each method, training run and patient: the complete table and its analysis of variance.
 
-Letters of the axes: M methods, R runs, P patients. Axes before M, such as rounds of a simulation, are kept.
+Shapes of arrays are in words: a table has the axes methods, runs and patients, and before them those of the rounds of a
+simulation, if there are any.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float, Shaped
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
+Scores = ArrayLike | Sequence[float]
+Names = Sequence[Hashable] | Shaped[np.ndarray, " rows"]
+PerRound = Float[np.ndarray | np.float64, "*#rounds"]  # one number where there are no rounds
 SHOWN = 5  # offending combinations that an error names
 
 
@@ -24,13 +28,13 @@ class MeanSquares:
     `rest` that of runs x patients within methods, and `run` and `run_patient` do not exist (NaN).
     """
 
-    method: FloatArray
-    run: FloatArray
-    patient: FloatArray
-    method_run: FloatArray
-    method_patient: FloatArray
-    run_patient: FloatArray
-    rest: FloatArray
+    method: PerRound
+    run: PerRound
+    patient: PerRound
+    method_run: PerRound
+    method_patient: PerRound
+    run_patient: PerRound
+    rest: PerRound
     n_methods: int
     n_runs: int
     n_patients: int
@@ -66,14 +70,14 @@ class VarianceComponents:
 
 
 def score_table(
-    scores: ArrayLike,
-    methods: Sequence[Hashable] | NDArray[np.generic],
-    runs: Sequence[Hashable] | NDArray[np.generic],
-    patients: Sequence[Hashable] | NDArray[np.generic],
+    scores: Scores,
+    methods: Names,
+    runs: Names,
+    patients: Names,
     *,
     shared_runs: bool = True,
-) -> tuple[FloatArray, list[Hashable], list[Hashable]]:
-    """Flat rows to the table [M, R, P], with the names of methods and of patients in the order of their first row.
+) -> tuple[Float[np.ndarray, "methods runs patients"], list[Hashable], list[Hashable]]:
+    """Flat rows to the table, with the names of methods and of patients in the order of their first row.
 
     With shared_runs=False a run is known by its method and its name, and only the number of runs must agree.
     Raises ValueError for unequal lengths, rows without a name, scores that are not finite, rows that stand twice and
@@ -128,8 +132,8 @@ def _advice(rows: list[tuple[Hashable, ...]]) -> str:
     )
 
 
-def mean_squares(table: FloatArray, *, shared_runs: bool = True) -> MeanSquares:
-    """Mean squares of tables [..., M, R, P] with at least 2 of each.
+def mean_squares(table: Float[np.ndarray, "*rounds methods runs patients"], *, shared_runs: bool = True) -> MeanSquares:
+    """Mean squares of tables with at least 2 methods, runs and patients.
 
     By hand, methods a and b, 2 runs, 3 patients: the methods' means are 7 and 4, so MS(method) = 6 (1.5^2 + 1.5^2) / 1;
     a's runs have means 6 and 8, b's 4 and 4, each 0.5 off what method and run predict: MS(method x run) = 3 (4 x 0.25).
@@ -148,7 +152,7 @@ def mean_squares(table: FloatArray, *, shared_runs: bool = True) -> MeanSquares:
     run_patient = total.mean(-3, keepdims=True) - run - patient
     rest = total - method - run - patient - method_run - method_patient - run_patient
 
-    def squares(effect: FloatArray, repeats: int) -> FloatArray:
+    def squares(effect: Float[np.ndarray, "*rounds _ _ _"], repeats: int) -> Float[np.ndarray, "*rounds"]:
         return np.asarray(repeats * (effect**2).sum((-3, -2, -1)))
 
     ss_run, ss_run_patient = squares(run, m * p), squares(run_patient, m)
@@ -191,6 +195,6 @@ def variance_components(ms: MeanSquares) -> VarianceComponents:
     )
 
 
-def _positive(variance: FloatArray) -> float:
+def _positive(variance: Float[np.ndarray | np.float64, ""]) -> float:
     """The estimate, or 0 if it is negative."""
     return float(np.maximum(variance, 0.0))

@@ -8,7 +8,8 @@ one-way layout only; here t may come from any analysis, and its degrees of freed
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
 Z, Z_WEIGHTS = np.polynomial.legendre.leggauss(96)
@@ -17,7 +18,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(128)
 RANGE = 1e-12  # probability left out at each end of the distribution of the estimated spread
 
 
-def dunnett_p_value(t: ArrayLike, n_contrasts: int, df: ArrayLike) -> NDArray[np.float64]:
+def dunnett_p_value(t: ArrayLike, n_contrasts: int, df: ArrayLike) -> Float[np.ndarray, "*shape"]:
     """Two-sided adjusted p: the chance that the largest |t| of the contrasts reaches each given t if no method differs.
 
     t, df: arrays of one shape (or that broadcast). n_contrasts: methods against the reference. One contrast gives the

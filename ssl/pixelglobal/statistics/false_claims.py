@@ -18,7 +18,7 @@ from scipy import stats
 
 
 def probability_of_false_claim(better: ArrayLike, other: ArrayLike, *, higher_is_better: bool = True) -> float:
-    """Probability that the method called better is not, from paired scores [n], one a patient.
+    """Probability that the method called better is not, from paired scores, one a patient.
 
     higher_is_better: False for distances. Raises ValueError for unequal lengths, fewer than 2 patients and scores that
     are not finite. Above 0.5 the claim goes against its own scores.

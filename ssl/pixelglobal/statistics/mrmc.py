@@ -21,12 +21,14 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Bool, Float
 from scipy import stats
 
 from pixelglobal.statistics.anova import (
-    FloatArray,
     MeanSquares,
+    Names,
+    PerRound,
+    Scores,
     VarianceComponents,
     mean_squares,
     score_table,
@@ -34,8 +36,6 @@ from pixelglobal.statistics.anova import (
 )
 from pixelglobal.statistics.correction import correct_p_values
 from pixelglobal.statistics.dunnett import dunnett_p_value
-
-Names = Sequence[Hashable] | NDArray[np.generic]
 
 FEWEST_RUNS = 3
 ENOUGH_RUNS = 6  # from here on a pair's own error is known well enough
@@ -70,28 +70,28 @@ class MethodComparison:
 
 @dataclass(frozen=True)
 class Contrast:
-    """One difference of two methods in each table: arrays over the axes before M, R and P."""
+    """One difference of two methods in each table."""
 
-    difference: FloatArray
-    standard_error: FloatArray
-    df: FloatArray
-    pooled: NDArray[np.bool_]
+    difference: PerRound
+    standard_error: PerRound
+    df: PerRound
+    pooled: Bool[np.ndarray | np.bool_, "*#rounds"]
 
-    def p_value(self, true_difference: float = 0.0) -> FloatArray:
+    def p_value(self, true_difference: float = 0.0) -> PerRound:
         """Two-sided p of the hypothesis that the methods differ by `true_difference`."""
         distance = np.abs(self.difference - true_difference)
         with np.errstate(divide="ignore", invalid="ignore"):
             p = 2 * stats.t.sf(distance / self.standard_error, self.df)
         return np.where(self.standard_error > 0, p, np.where(distance > 0, 0.0, 1.0))
 
-    def interval(self) -> tuple[FloatArray, FloatArray]:
+    def interval(self) -> tuple[PerRound, PerRound]:
         """The ends of the 95 % interval."""
         half = stats.t.ppf(0.975, self.df) * self.standard_error
         return self.difference - half, self.difference + half
 
 
 def compare_methods(
-    scores: ArrayLike,
+    scores: Scores,
     *,
     methods: Names,
     runs: Names,
@@ -149,9 +149,14 @@ def compare_methods(
 
 
 def contrast_of(
-    table: FloatArray, first: int, second: int, *, shared_runs: bool = True, pooled: bool = False
+    table: Float[np.ndarray, "*rounds methods runs patients"],
+    first: int,
+    second: int,
+    *,
+    shared_runs: bool = True,
+    pooled: bool = False,
 ) -> Contrast:
-    """Method `first` minus `second` in tables [..., M, R, P]; pooled only in tables whose spreads look equal."""
+    """Method `first` minus `second` in each table; pooled only in tables whose spreads look equal."""
     pair = table[..., [first, second], :, :]
     variance, df = difference_error(mean_squares(pair, shared_runs=shared_runs))
     kept = np.zeros(variance.shape, bool)
@@ -166,7 +171,7 @@ def contrast_of(
     return Contrast(np.where(np.abs(difference) > noise, difference, 0), np.where(error > noise, error, 0), df, kept)
 
 
-def difference_error(ms: MeanSquares) -> tuple[FloatArray, FloatArray]:
+def difference_error(ms: MeanSquares) -> tuple[PerRound, PerRound]:
     """Variance of a difference of two methods, and its degrees of freedom.
 
     With the mean squares 3 (method x run), 3 (method x patient) and 1 (rest) of 2 methods, 2 runs and 3 patients the
@@ -184,8 +189,10 @@ def difference_error(ms: MeanSquares) -> tuple[FloatArray, FloatArray]:
     return 2 * (runs + patients) / (ms.n_runs * ms.n_patients), df
 
 
-def unequal_spreads(table: FloatArray, *, shared_runs: bool = True) -> FloatArray:
-    """For each method of tables [..., M, R, P], M > 2: p of "its runs spread no more than the others'", times M.
+def unequal_spreads(
+    table: Float[np.ndarray, "*rounds methods runs patients"], *, shared_runs: bool = True
+) -> Float[np.ndarray, "*rounds methods"]:
+    """For each of M > 2 methods: p of "its runs spread no more than the others'", times M.
 
     The spread is that of the mean scores over patients, for shared runs after the level of each run is taken out
     (Shukla, Heredity 29, 1972): an F test of the method against all others, with Bonferroni's factor, at most 1.
@@ -198,7 +205,7 @@ def unequal_spreads(table: FloatArray, *, shared_runs: bool = True) -> FloatArra
     """
     m, r = table.shape[-3:-1]
     means = table.mean(-1)
-    effects: FloatArray = means - means.mean(-1, keepdims=True)
+    effects: np.ndarray = means - means.mean(-1, keepdims=True)
     if shared_runs:
         effects = effects - effects.mean(-2, keepdims=True)
     squares = (effects**2).sum(-1)
@@ -207,11 +214,11 @@ def unequal_spreads(table: FloatArray, *, shared_runs: bool = True) -> FloatArra
     df_own, df_others = r - 1, (m - 1 - shared_runs) * (r - 1)
     noise = (ROUNDING * np.abs(table).max((-3, -2, -1)))[..., None] ** 2
     ratio = (own / df_own) / np.maximum(others / df_others, noise + np.finfo(float).tiny)
-    p: FloatArray = np.where(own > noise, stats.f.sf(ratio, df_own, df_others), 1.0)
+    p: np.ndarray = np.where(own > noise, stats.f.sf(ratio, df_own, df_others), 1.0)
     return np.asarray(np.minimum(m * p, 1.0))
 
 
-def _require_enough(table: FloatArray) -> None:
+def _require_enough(table: Float[np.ndarray, "methods runs patients"]) -> None:
     """ValueError for fewer runs or patients than a claim about methods needs."""
     _, n_runs, n_patients = table.shape
     if n_runs < FEWEST_RUNS:
@@ -224,7 +231,7 @@ def _require_enough(table: FloatArray) -> None:
         raise ValueError(f"{n_patients} patients: a claim about methods needs at least 2")
 
 
-def _refusal(table: FloatArray, names: Sequence[Hashable], shared_runs: bool) -> str:
+def _refusal(table: Float[np.ndarray, "methods runs patients"], names: Sequence[Hashable], shared_runs: bool) -> str:
     """Why the error of this table is not pooled, or "" where it is."""
     p = unequal_spreads(table, shared_runs=shared_runs)
     if p.min() >= UNEQUAL:
@@ -251,7 +258,7 @@ def _results(
     names: Sequence[Hashable],
     pairs: Sequence[tuple[int, int]],
     contrasts: Sequence[Contrast],
-    table: FloatArray,
+    table: Float[np.ndarray, "methods runs patients"],
     shared_runs: bool = True,
     note: str = "",
     *,
@@ -292,7 +299,7 @@ def _results(
 
 
 def _compare_folds(
-    scores: ArrayLike, methods: Names, runs: Names, patients: Names, folds: Names, reference: Hashable | None
+    scores: Scores, methods: Names, runs: Names, patients: Names, folds: Names, reference: Hashable | None
 ) -> list[MethodComparison]:
     """Contrasts of a cross-validation: the corrected variance of Nadeau and Bengio over fold means."""
     table, names, people = score_table(scores, methods, runs, patients)
@@ -309,8 +316,8 @@ def _compare_folds(
     return _results(names, pairs, contrasts, table, folds=True)
 
 
-def fold_contrast(differences: FloatArray, members: Sequence[Sequence[int]]) -> Contrast:
-    """Contrast of differences [..., P], averaged over runs; members: positions of the patients of each fold.
+def fold_contrast(differences: Float[np.ndarray, "*rounds patients"], members: Sequence[Sequence[int]]) -> Contrast:
+    """Contrast of differences, averaged over runs; members: positions of the patients of each fold.
 
     By hand: folds with the means 1, 2, 3 have the variance 1, times 1 / 3 + 1 / 2.
 

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float, Int
 from scipy import stats
 
-from pixelglobal.statistics.anova import FloatArray, MeanSquares, mean_squares, score_table
-from pixelglobal.statistics.mrmc import FEWEST_RUNS, Names
+from pixelglobal.statistics.anova import MeanSquares, Names, PerRound, Scores, mean_squares, score_table
+from pixelglobal.statistics.mrmc import FEWEST_RUNS
 
-IntArray = NDArray[np.int64]
-
+Numbers = Int[np.ndarray | np.int64, "*#rounds"]  # of runs or patients
 DRAWS = 1000  # variances that the pilot leaves possible
 
 
@@ -45,23 +44,23 @@ class SpreadOfMethods:
     method_run, method_patient, rest: as in `anova.VarianceComponents`.
     """
 
-    method_run: FloatArray
-    method_patient: FloatArray
-    rest: FloatArray
+    method_run: PerRound
+    method_patient: PerRound
+    rest: PerRound
 
 
 def contrast_power(
     spread: SpreadOfMethods,
     *,
     gain: float,
-    n_runs: int | IntArray,
-    n_patients: int | IntArray,
+    n_runs: int | Numbers,
+    n_patients: int | Numbers,
     n_methods: int = 2,
     n_contrasts: int = 1,
     shared_runs: bool = True,
     alpha: float = 0.05,
-) -> FloatArray:
-    """Chance that `mrmc.compare_methods` shows a true gain with p < alpha, two-sided and in the right direction.
+) -> Float[np.ndarray, "*rounds"]:
+    """Probability that `mrmc.compare_methods` shows a true gain with p < alpha, two-sided and in the right direction.
 
     n_methods: 2 for the pair's own error, more for an error pooled over so many. n_contrasts: tests of one family, by
     Bonferroni, which asks for slightly more than Dunnett or Holm. The noncentral t with the expected error.
@@ -85,7 +84,7 @@ def contrast_power(
 
 
 def required_runs(
-    scores: ArrayLike,
+    scores: Scores,
     *,
     methods: Names,
     runs: Names,
@@ -119,7 +118,7 @@ def required_runs(
     pilot, draws = _pilot(scores, methods, runs, patients, shared_runs, gain, seed)
     tested = pilot.n_patients if n_patients is None else n_patients
 
-    def power_of(spread: SpreadOfMethods, n: IntArray) -> FloatArray:
+    def power_of(spread: SpreadOfMethods, n: Numbers) -> Float[np.ndarray, "*rounds"]:
         return contrast_power(spread, gain=gain, n_runs=n, n_patients=tested, n_methods=n_methods,
                               n_contrasts=n_contrasts, shared_runs=shared_runs, alpha=alpha)  # fmt: skip
 
@@ -129,7 +128,7 @@ def required_runs(
 
 
 def required_patients(
-    scores: ArrayLike,
+    scores: Scores,
     *,
     methods: Names,
     runs: Names,
@@ -158,7 +157,7 @@ def required_patients(
     pilot, draws = _pilot(scores, methods, runs, patients, shared_runs, gain, seed)
     trained = pilot.n_runs if n_runs is None else n_runs
 
-    def power_of(spread: SpreadOfMethods, n: IntArray) -> FloatArray:
+    def power_of(spread: SpreadOfMethods, n: Numbers) -> Float[np.ndarray, "*rounds"]:
         return contrast_power(spread, gain=gain, n_runs=trained, n_patients=n, n_methods=n_methods,
                               n_contrasts=n_contrasts, shared_runs=shared_runs, alpha=alpha)  # fmt: skip
 
@@ -166,7 +165,7 @@ def required_patients(
 
 
 def _pilot(
-    scores: ArrayLike, methods: Names, runs: Names, patients: Names, shared_runs: bool, gain: float, seed: int
+    scores: Scores, methods: Names, runs: Names, patients: Names, shared_runs: bool, gain: float, seed: int
 ) -> tuple[MeanSquares, SpreadOfMethods]:
     """The pilot's mean squares, and variances that it leaves possible.
 
@@ -190,7 +189,7 @@ def _pilot(
     return ms, _spread(squares[0], squares[1], squares[2], ms)
 
 
-def _spread(method_run: FloatArray, method_patient: FloatArray, rest: FloatArray, ms: MeanSquares) -> SpreadOfMethods:
+def _spread(method_run: PerRound, method_patient: PerRound, rest: PerRound, ms: MeanSquares) -> SpreadOfMethods:
     """Variances from (expected) mean squares of a table of this size."""
     return SpreadOfMethods(
         np.maximum(method_run - rest, 0.0) / ms.n_patients, np.maximum(method_patient - rest, 0.0) / ms.n_runs, rest
@@ -198,7 +197,7 @@ def _spread(method_run: FloatArray, method_patient: FloatArray, rest: FloatArray
 
 
 def _plan(
-    power_of: Callable[[SpreadOfMethods, IntArray], FloatArray],
+    power_of: Callable[[SpreadOfMethods, Numbers], PerRound],
     pilot: MeanSquares,
     draws: SpreadOfMethods,
     fewest: int,
@@ -222,7 +221,7 @@ def _plan(
     )
 
 
-def _smallest(power_at: Callable[[IntArray], FloatArray], fewest: IntArray, largest: int, power: float) -> IntArray:
+def _smallest(power_at: Callable[[Numbers], PerRound], fewest: Numbers, largest: int, power: float) -> Numbers:
     """Smallest numbers from `fewest` to `largest` with this power, `largest` + 1 if there is none, by bisection."""
     low, high = np.asarray(fewest) - 1, np.full_like(fewest, largest + 1)  # low is too few, high enough or none
     while (high - low > 1).any():
