@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pixelglobal import api
+from pixelglobal.api import options
 
 console = Console()
 
@@ -64,49 +65,66 @@ def score(
         missed = int(((scores["n_predicted"] == 0) & (scores["n_reference"] > 0)).sum())
         undefined = int(scores["dice"].isna().sum())
         mean = scores["dice"].mean() * 100
-        console.print(f"{name}: mean DSC {mean:.2f} %, {missed} missed, {undefined} not applicable", highlight=False)
-    console.print(f"Rows: {(out / 'rows.parquet').resolve()}", soft_wrap=True, highlight=False)
+        line = f"{name}: mean DSC {mean:.2f} %, {missed} missed, {undefined} not applicable"
+        console.print(line, highlight=False, markup=False)
+    console.print(f"Rows: {(out / 'rows.parquet').resolve()}", soft_wrap=True, highlight=False, markup=False)
+
+
+Rows = Annotated[
+    list[Path] | None, typer.Option(help="A Parquet or CSV file of rows. Give the option again for more files.")
+]
+Reference = Annotated[str | None, typer.Option(help="The method with which every other method is compared.")]
+Metric = Annotated[options.MetricName, typer.Option(help="What is printed and tested.")]
+Claim = Annotated[
+    options.Claim | None,
+    typer.Option(help="Whether a mark speaks of methods or checkpoints. [default: methods, from 3 runs on]"),
+]
+Unit = Annotated[
+    options.Unit, typer.Option(help="Whose independence the p-values of a claim about checkpoints assume.")
+]
+Test = Annotated[options.PairedTest, typer.Option(help="The two-sided paired test of checkpoints.")]
+Primary = Annotated[str | None, typer.Option(help="The methods whose contrast is the question: A,B. [default: all]")]
+Family = Annotated[
+    options.Family, typer.Option(help="How the primary contrasts are corrected; `sequence` tests them in their order.")
+]
+Correction = Annotated[options.Correction, typer.Option(help="How the p-values of a family are corrected.")]
+Missing = Annotated[options.Missing, typer.Option(help="What becomes of scores that other methods or runs have.")]
+Percent = Annotated[bool, typer.Option("--percent", help="Dice is given from 0 to 100.")]
+Gain = Annotated[float | None, typer.Option(help="Also say how many runs or patients would show this gain.")]
+Margin = Annotated[
+    float | None, typer.Option(help="Also test whether the reference is worse by less than this margin.")
+]
+TableFolder = Annotated[Path | None, typer.Option(help="A folder for the tables as Markdown, LaTeX, CSV and HTML.")]
+FromMeans = Annotated[
+    Path | None,
+    typer.Option(help="In place of rows, a published table as CSV: method, mean, sd, n, and metric if not Dice."),
+]
+Correlation = Annotated[
+    float | None, typer.Option(help="With --from-means: the correlation over patients that is assumed.")
+]
+Resamples = Annotated[int, typer.Option(help="The number of bootstrap samples of an interval.")]
+Seed = Annotated[int, typer.Option(help="The seed of the random sign flips and bootstrap samples.")]
 
 
 def significance(
-    rows: Annotated[
-        list[Path] | None, typer.Option(help="A Parquet or CSV file of rows. Give the option again for more files.")
-    ] = None,
-    reference: Annotated[str | None, typer.Option(help="The method with which every other method is compared.")] = None,
-    metric: Annotated[api.MetricName, typer.Option(help="What is printed and tested.")] = "dice",
-    claim: Annotated[
-        api.Claim | None,
-        typer.Option(help="Whether a mark speaks of methods or checkpoints. [default: methods, from 3 runs on]"),
-    ] = None,
-    unit: Annotated[
-        api.Unit, typer.Option(help="Whose independence the p-values of a claim about checkpoints assume.")
-    ] = "patient",
-    test: Annotated[api.PairedTest, typer.Option(help="The two-sided paired test of checkpoints.")] = "sign_flip",
-    primary: Annotated[
-        str | None, typer.Option(help="The methods whose contrast is the question: A,B. [default: all]")
-    ] = None,
-    family: Annotated[
-        api.Family, typer.Option(help="How the primary contrasts are corrected; `sequence` tests them in their order.")
-    ] = "holm",
-    correction: Annotated[api.Correction, typer.Option(help="How the p-values of a family are corrected.")] = "holm",
-    missing: Annotated[
-        api.Missing, typer.Option(help="What becomes of scores that other methods or runs have.")
-    ] = "refuse",
-    percent: Annotated[bool, typer.Option("--percent", help="Dice is given from 0 to 100.")] = False,
-    gain: Annotated[float | None, typer.Option(help="Also say how many runs or patients would show this gain.")] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Also test whether the reference is worse by less than this margin.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="A folder for the tables as Markdown, LaTeX, CSV and HTML.")] = None,
-    from_means: Annotated[
-        Path | None,
-        typer.Option(help="In place of rows, a published table as CSV: method, mean, sd, n, and metric if not Dice."),
-    ] = None,
-    correlation: Annotated[
-        float | None, typer.Option(help="With --from-means: the correlation over patients that is assumed.")
-    ] = None,
-    n_resamples: Annotated[int, typer.Option(help="The number of bootstrap samples of an interval.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="The seed of the random sign flips and bootstrap samples.")] = 0,
+    rows: Rows = None,
+    reference: Reference = None,
+    metric: Metric = "dice",
+    claim: Claim = None,
+    unit: Unit = "patient",
+    test: Test = "sign_flip",
+    primary: Primary = None,
+    family: Family = "holm",
+    correction: Correction = "holm",
+    missing: Missing = "refuse",
+    percent: Percent = False,
+    gain: Gain = None,
+    margin: Margin = None,
+    out: TableFolder = None,
+    from_means: FromMeans = None,
+    correlation: Correlation = None,
+    n_resamples: Resamples = 10_000,
+    seed: Seed = 0,
 ) -> None:
     """Print the significance tables of rows of scores.
 
@@ -127,19 +145,10 @@ def significance(
         raise ValueError("significance needs --rows FILE and --reference METHOD, or --from-means FILE")
     table = read_rows(rows, percent=percent)
     tables = significance_tables(
-        table,
-        reference=reference,
-        unit=unit,
-        test=test,
-        claim=claim,
-        metric=metric,
-        primary=primary.split(",") if primary is not None else None,
-        family=family,
-        correction=correction,
-        missing=missing,
-        n_resamples=n_resamples,
-        seed=seed,
-    )
+        table, reference=reference, unit=unit, test=test, claim=claim, metric=metric,
+        primary=primary.split(",") if primary is not None else None, family=family, correction=correction,
+        missing=missing, n_resamples=n_resamples, seed=seed,
+    )  # fmt: skip
     for one in tables:
         console.print(for_terminal(one, console.width))
     if out is not None:

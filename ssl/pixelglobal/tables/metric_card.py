@@ -146,8 +146,8 @@ def families(comparisons: pd.DataFrame, primary: list[str], family: Family, corr
     return (
         f"Families: first the average against {', '.join(primary)} ({_comparisons(len(of_first))}, {how}), then "
         f"the structures of these contrasts ({_comparisons(len(of_second))}, {correction}), which carry a mark only "
-        "where their average does; p in parentheses is exploratory and carries none. Each interval is of its comparison "
-        "alone"
+        "where their average does; p in parentheses is exploratory and carries none. Each interval is of its "
+        "comparison alone"
     )
 
 

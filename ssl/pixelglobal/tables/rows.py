@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pixelglobal.tables.escapes import one_line
+
 NEEDED = ("method", "case", "structure", "dice")
 NAMES = ("method", "case", "patient", "structure", "cohort", "fold")  # text, so that case 007 is not case 7
 DISTANCES_MM = ("hausdorff_mm", "hausdorff95_mm", "diagonal_mm")
@@ -37,8 +39,9 @@ def complete_rows(rows: pd.DataFrame, source: str = "the rows", *, percent: bool
     usual = {"patient": rows["case"], "seed": 0, "slice_index": -1, "contoured": True, "hausdorff_mm": np.nan}
     rows = rows.assign(**{column: value for column, value in usual.items() if column not in rows.columns})
     for column in (name for name in NAMES if name in rows.columns):
-        _refuse(source, rows, column, rows[column].isna(), "a name in every row")
-        rows[column] = rows[column].astype(str)
+        rows = rows.assign(**{column: rows[column].where(rows[column].isna(), rows[column].astype(str))})
+        blank = {name for name in rows[column].dropna().unique() if not one_line(name).strip()}
+        _refuse(source, rows, column, rows[column].isna() | rows[column].isin(blank), "a name in every row")
     for column in (n for n in (*SHARES, *DISTANCES_MM, *COUNTS, *WHOLE_NUMBERS) if n in rows.columns):
         numbers = pd.to_numeric(rows[column], errors="coerce")
         _refuse(source, rows, column, numbers.isna() & rows[column].notna(), "a number")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pixelglobal.tables.escapes import csv_name, latex, markdown, one_line
+
 GAIN, LOSS, DIFFERS = "*", "†", "≠"
 
 
@@ -28,59 +30,69 @@ class Table:
 
     def to_markdown(self) -> str:
         """A Markdown table with caption and card."""
-        head = [str(c) for c in self.frame.columns]
-        lines = [f"**{self.title}.** {self.caption}", "", _bar(head), _bar(["---"] * len(head))]
-        for i, row in enumerate(self.frame.itertuples(index=False)):
-            lines.append(_bar([f"**{v}**" if (i, c) in self.best else str(v) for c, v in zip(head, row, strict=True)]))
-        return "\n".join([*lines, "", *(f"- {line}" for line in self.metric_card), ""])
+        head = [markdown(column) for column in self.frame.columns]
+        lines = [f"**{markdown(self.title)}.** {markdown(self.caption)}", "", _bar(head), _bar(["---"] * len(head))]
+        for cells in self._cells():
+            lines.append(_bar([f"**{markdown(text)}**" if best else markdown(text) for text, best in cells]))
+        return "\n".join([*lines, "", *(f"- {markdown(line)}" for line in self.metric_card), ""])
 
     def to_latex(self) -> str:
-        """A table environment for the booktabs package; a raised number counts missed structures, to save width."""
-        head = [str(c) for c in self.frame.columns]
+        """A table environment for the booktabs package; a raised number counts failures, to save width."""
         lines = [r"\begin{table}", r"\centering\small\setlength{\tabcolsep}{4pt}",
-                 rf"\caption{{{_tex(self.title)}. {_tex(self.caption)}}}",
-                 rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule",
-                 " & ".join(_tex(c) for c in head) + r" \\", r"\midrule"]  # fmt: skip
-        for i, row in enumerate(self.frame.itertuples(index=False)):
-            cells = [
-                rf"\textbf{{{_tex_cell(v)}}}" if (i, c) in self.best else _tex_cell(v)
-                for c, v in zip(head, row, strict=True)
-            ]
-            lines.append(" & ".join(cells) + r" \\")
-        raised = any("missed)" in str(v) for row in self.frame.itertuples(index=False) for v in row)
-        card = [*self.metric_card, *(["Raised numbers count missed structures"] if raised else [])]
-        notes = ". ".join(_tex(line) for line in card)
+                 rf"\caption{{{latex(self.title)}. {latex(self.caption)}}}",
+                 rf"\begin{{tabular}}{{ll{'r' * (len(self.frame.columns) - 2)}}}", r"\toprule",
+                 " & ".join(latex(column) for column in self.frame.columns) + r" \\", r"\midrule"]  # fmt: skip
+        for cells in self._cells():
+            texts = [latex(text) if j < 2 else _raised(text) for j, (text, _) in enumerate(cells)]
+            marked = [rf"\textbf{{{text}}}" if best else text for text, (_, best) in zip(texts, cells, strict=True)]
+            lines.append(" & ".join(marked) + r" \\")
+        raised = any(r"\textsuperscript" in line for line in lines)
+        card = [*self.metric_card, *(["Raised numbers count missed structures and false alarms"] if raised else [])]
+        notes = ". ".join(latex(line) for line in card)
         return "\n".join(
             [*lines, r"\bottomrule", r"\end{tabular}", rf"\par\smallskip\footnotesize {notes}.", r"\end{table}", ""]
         )
 
     def to_csv(self) -> str:
-        """The printed cells as CSV."""
-        return str(self.frame.to_csv(index=False))
+        """The printed cells as CSV; a name that a spreadsheet would take for a formula begins with an apostrophe."""
+        frame = self.frame.copy()
+        for name in frame.columns[:2]:
+            frame[name] = frame[name].map(csv_name)
+        return str(frame.set_axis([csv_name(column) for column in frame.columns], axis=1).to_csv(index=False))
 
     def comparisons_csv(self) -> str:
-        """Every test behind the table as CSV."""
-        return str(self.comparisons.to_csv(index=False))
+        """Every test behind the table as CSV, names as in `to_csv`."""
+        names = [column for column in ("method", "structure") if column in self.comparisons.columns]
+        return str(self.comparisons.assign(**{n: self.comparisons[n].map(csv_name) for n in names}).to_csv(index=False))
+
+    def _cells(self) -> list[list[tuple[str, bool]]]:
+        """Each line of the table: the text of each cell, and whether it is the best of its column."""
+        columns = [str(column) for column in self.frame.columns]
+        return [
+            [(str(text), (i, column) in self.best) for column, text in zip(columns, row, strict=True)]
+            for i, row in enumerate(self.frame.itertuples(index=False, name=None))
+        ]
 
     def to_html(self, links: Mapping[str, str] | None = None) -> str:
         """A table element with caption; the card follows as a list. links: where the name of a method leads."""
-        head = [str(c) for c in self.frame.columns]
+        head = [one_line(column) for column in self.frame.columns]
         body = []
-        for i, row in enumerate(self.frame.itertuples(index=False)):
+        for i, line in enumerate(self._cells()):
             cells = []
-            for j, (column, value) in enumerate(zip(head, row, strict=True)):
+            for j, (value, best) in enumerate(line):
                 tag = 'th scope="row"' if j == 0 else "td"
-                text = html.escape(str(value))
-                text = f"<strong>{text}</strong>" if (i, column) in self.best else text
-                if column == "method" and links and str(value) in links:
-                    text = f'<a href="{html.escape(links[str(value)])}">{text}</a>'
+                text = html.escape(one_line(value))
+                text = f"<strong>{text}</strong>" if best else text
+                if j == 0 and links and value in links:
+                    text = f'<a href="{html.escape(links[value])}">{text}</a>'
                 cells.append(f"<{tag}>{text}</{tag.split()[0]}>")
-            first = i == 0 or self.frame["method"].iloc[i] != ""
+            first = i == 0 or line[0][0] != ""
             body.append(f"<tr{' class=first' if first else ''}>" + "".join(cells) + "</tr>")
         header = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in head)
-        card = "".join(f"<li>{html.escape(line)}</li>" for line in self.metric_card)
+        card = "".join(f"<li>{html.escape(one_line(line))}</li>" for line in self.metric_card)
+        title, caption = (html.escape(one_line(text)) for text in (self.title, self.caption))
         return (
-            f"<table><caption><strong>{html.escape(self.title)}.</strong> {html.escape(self.caption)}</caption>"
+            f"<table><caption><strong>{title}.</strong> {caption}</caption>"
             f"<thead><tr>{header}</tr></thead><tbody>{''.join(body)}</tbody></table>"
             f'<ul class="metric-card">{card}</ul>'
         )
@@ -90,18 +102,9 @@ def _bar(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-TEX = {c: "\\" + c for c in "&%$#_{}"}
-
-
-TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
-
-
-TEX |= {LOSS: r"$\dagger$", DIFFERS: r"$\neq$"}
-
-
-def _tex(text: object) -> str:
-    return "".join(TEX.get(c, c) for c in str(text))
-
-
-def _tex_cell(value: object) -> str:
-    return re.sub(r" \((\d+) missed\)", r"\\textsuperscript{\1}", _tex(value))
+def _raised(text: str) -> str:
+    """A mean and its failures, such as `12.30 (1 missed, 2 false alarms)`, with their number raised."""
+    match = re.fullmatch(r"(.*) \(((?:\d+ (?:missed|false alarms?|infinite)(?:, )?)+)\)", text)
+    if match is None:
+        return latex(text)
+    return rf"{latex(match[1])}\textsuperscript{{{sum(map(int, re.findall(r'[0-9]+', match[2])))}}}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Table as Grid
 from rich.text import Text
 
+from pixelglobal.tables.escapes import one_line
 from pixelglobal.tables.table import Table
 
 GAP = 3  # characters between two columns
@@ -17,15 +19,16 @@ GAP = 3  # characters between two columns
 def for_terminal(table: Table, width: int) -> Group:
     """The table as the paper prints it if that fits; else a line for each structure, a few methods below each other."""
     frame = table.frame
-    head = [str(column) for column in frame.columns]
-    lines = [[str(value) for value in row] for row in frame.itertuples(index=False)]
-    marked = {(i, head.index(column)) for i, column in table.best}
-    if sum(max(map(len, column)) + GAP for column in zip(head, *lines, strict=True)) <= width:
+    columns = [str(column) for column in frame.columns]
+    head = [one_line(column) for column in columns]
+    lines = [[one_line(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    marked = {(i, columns.index(column)) for i, column in table.best}
+    if sum(max(map(cell_len, column)) + GAP for column in zip(head, *lines, strict=True)) <= width:
         grids = [_grid(head, lines, marked, left=2)]
     else:
-        grids = [_turned(head, lines, marked, rows) for rows in _groups(lines, max(map(len, head)), width)]
-    title = Text.assemble((f"{table.title}. ", "bold"), table.caption)
-    return Group(title, *grids, *(Text(f"- {line}", style="dim") for line in table.metric_card))
+        grids = [_turned(head, lines, marked, rows) for rows in _groups(lines, max(map(cell_len, head)), width)]
+    title = Text.assemble((f"{one_line(table.title)}. ", "bold"), one_line(table.caption))
+    return Group(title, *grids, *(Text(f"- {one_line(line)}", style="dim") for line in table.metric_card))
 
 
 def _turned(head: list[str], lines: list[list[str]], marked: set[tuple[int, int]], rows: Sequence[int]) -> Grid:
@@ -43,7 +46,7 @@ def _groups(lines: list[list[str]], first: int, width: int) -> list[list[int]]:
     for method in dict.fromkeys(_method(lines, i) for i in range(len(lines))):
         own = [i for i in range(len(lines)) if _method(lines, i) == method]
         words = [[w for text in [method, *lines[i][1:]] for w in _stacked(text).splitlines()] for i in own]
-        wide = sum(max(map(len, column)) + GAP for column in words)
+        wide = sum(max(map(cell_len, column)) + GAP for column in words)
         if groups[-1] and used + wide > width:
             groups.append([])
             used = first + GAP
@@ -64,7 +67,7 @@ def _stacked(text: str) -> str:
 def _grid(head: list[str], body: list[list[str]], bold: set[tuple[int, int]], left: int) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for i, name in enumerate(head):
-        grid.add_column(name, justify="left" if i < left else "right", no_wrap=True)
+        grid.add_column(Text(name), justify="left" if i < left else "right", overflow="fold")
     for i, line in enumerate(body):
         grid.add_row(*(Text(text, style="bold" if (i, j) in bold else "") for j, text in enumerate(line)))
     return grid
