@@ -11,6 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pixelglobal import __version__, cli
+from pixelglobal.config.overrides import resolve
 from pixelglobal.doctor import problems
 from pixelglobal.training.checkpoints import read_model
 from tests.support import ROOT, TINY
@@ -100,6 +101,19 @@ def test_refusals_are_messages_not_tracebacks(store, tmp_path, refused):
     )
     assert "holds no model: model.safetensors is missing" in message
     assert not (tmp_path / "y").exists()
+
+
+def test_the_run_folder_of_another_version_is_refused(store, tmp_path, refused):
+    """A setting that has moved since is missing there, and is named."""
+    small = ["--preset", "smoke", *TINY]
+    words = ["pretrain", "--store", store.root, "--out", tmp_path / "old", *small]
+    old = resolve("smoke", TINY).model_dump(mode="json")
+    old["pretrain"] |= old.pop("pixel_global")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/config.json").write_text(json.dumps(old))
+    message = refused(*words)
+    assert "old holds a run with other settings" in message
+    assert "pixel_global.mc_passes=None there, 2 now" in message
 
 
 RUN = f"""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from pixelglobal import api
+from pixelglobal.api.options import DEFAULT_PRESET
 
 console = Console()
 
@@ -42,7 +43,7 @@ def prepare(
     ],
     store: Annotated[Path, typer.Argument(help="The folder to which the slices are written.")],
     overrides: Settings = None,
-    preset: Preset = api.DEFAULT_PRESET,
+    preset: Preset = DEFAULT_PRESET,
     on_ray: Annotated[
         bool, typer.Option("--on-ray", help="Spread the scans over the Ray cluster of RAY_ADDRESS, or over all cores.")
     ] = False,
@@ -65,7 +66,7 @@ def pretrain(
     store: StoreFolder,
     out: RunFolder,
     overrides: Settings = None,
-    preset: Preset = api.DEFAULT_PRESET,
+    preset: Preset = DEFAULT_PRESET,
     variant: Annotated[
         str | None,
         typer.Option(help="A method as studies name it, for example go, gp, gpc or full: the rows of the ablation."),
@@ -80,7 +81,7 @@ def finetune(
     store: StoreFolder,
     out: RunFolder,
     overrides: Settings = None,
-    preset: Preset = api.DEFAULT_PRESET,
+    preset: Preset = DEFAULT_PRESET,
     pretrained: Annotated[
         Path | None,
         typer.Option(help="The model folder of a pre-training. Without it, training begins with random weights."),
@@ -104,7 +105,7 @@ def evaluate(
     model: Annotated[Path, typer.Option(help="The model folder of a fine-tuning.")],
     out: Annotated[Path, typer.Option(help="The folder for the rows and for the predicted labels as NIfTI.")],
     overrides: Settings = None,
-    preset: Preset = api.DEFAULT_PRESET,
+    preset: Preset = DEFAULT_PRESET,
     method: Annotated[str, typer.Option(help="The name of the method in the rows.")] = "model",
 ) -> None:
     """Segment the held-out patients and score them.
