@@ -47,7 +47,8 @@ def test_forty_units_are_counted_exactly():
     """Units of equal size make the number of plus signs binomial."""
     d = np.ones(40)
     d[:10] = -1
-    assert sign_flip_p_value(d, 0, np.random.default_rng(0)) == pytest.approx(2 * stats.binom.cdf(10, 40, 0.5), rel=1e-12)
+    expected = 2 * stats.binom.cdf(10, 40, 0.5)
+    assert sign_flip_p_value(d, 0, np.random.default_rng(0)) == pytest.approx(expected, rel=1e-12)
     assert sign_flip_p_value(np.ones(40), 0, np.random.default_rng(0)) == 2 / 2**40
     assert smallest_p_value(40, "sign_flip") == 2 / 2**40
 
