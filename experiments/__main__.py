@@ -1,5 +1,5 @@
-"""`python -m experiments plan|run|status|report STUDY|all`: the studies, from the checkout; `browse`: their pages;
-`bench NAME`: what things cost; `demo`: all of it on a synthetic cohort.
+"""`python -m experiments plan|register|run|status|report STUDY|all`: the studies, from the checkout; `browse`: their
+pages; `bench NAME`: what things cost; `demo`: all of it on a synthetic cohort.
 
 The same command again continues: finished stages cost nothing.
 """
@@ -19,6 +19,7 @@ from experiments.bench.commands import app as bench
 from experiments.report.browse import reports_of, server_of, tensorboard_command
 from experiments.report.collect import failures, finished
 from experiments.report.study_report import report_study
+from experiments.runner import registration
 from experiments.runner.plan import make_plan, show_plan
 from experiments.runner.progress import counts, overview, shown
 from experiments.runner.results import publish, refuse_other_versions
@@ -71,6 +72,26 @@ def plan(
     made = make_plan(selection.all_pipelines, out, calibrate=calibrate)
     made.save(out / "plans" / f"{study}.json")
     show_plan(made, console, price_per_hour)
+
+
+@app.command()
+def register(
+    study: StudyName,
+    overrides: Overrides = None,
+    store: Stores = None,
+    out: Out = RUNS,
+    preset: Preset = "small",
+    seeds: Seeds = "0,1,2",
+    methods: Methods = None,
+    fractions: Fractions = None,
+) -> None:
+    """Freeze what a study will compare and what will decide, before anything is trained; its report says whether it was
+    done so."""
+    selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
+    for one in selection.studies:
+        path = registration.register(one, selection.pipelines[one.name], out)
+        console.print(f"{one.title}. {one.criterion}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"registered in {path.resolve()}", soft_wrap=True, highlight=False)
 
 
 @app.command()

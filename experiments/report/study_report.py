@@ -28,6 +28,7 @@ from experiments.report.learning_curve import draw_learning_curve
 from experiments.report.page import Picture, Report, write_report
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.plan import against_actual
+from experiments.runner.registration import compared_with_registration
 from experiments.studies.study import Study, one_word
 from experiments.studies.verdict import Verdict
 from pixelglobal.files import write_file, write_json
@@ -69,7 +70,8 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
         tables += made
         pictures += drawn
     leakage, leaked = leakage_note(pipelines)
-    warnings = [*([leakage] if leaked else []), *failures(pipelines), *collapses(pipelines)]
+    registered, deviations = compared_with_registration(study, pipelines, folder.parent)
+    warnings = [*([leakage] if leaked else []), *failures(pipelines), *collapses(pipelines), *deviations]
     report = Report(
         title=f"{study.title} on {' and '.join(cohorts)}",
         question=study.question,
@@ -77,7 +79,12 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
         tables=tables,
         pictures=[*pictures, *_training(pipelines)],
         runs=run_table(pipelines),
-        notes=[f"The paper says: {study.paper_says}", study.criterion, *([] if leaked else [leakage])],
+        notes=[
+            registered or "Not registered before it was run: its contrasts and rule are those of this version.",
+            f"The paper says: {study.paper_says}",
+            study.criterion,
+            *([] if leaked else [leakage]),
+        ],
         warnings=warnings,
         facts={
             "the study": {"unit of analysis": study.unit_of_analysis, "cost": study.cost},
