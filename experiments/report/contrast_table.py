@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from experiments.studies.verdict import ContrastResult, Verdict
@@ -34,19 +36,19 @@ def _line(one: ContrastResult) -> list[str]:
     return [one.contrast.method, over, f"{c.difference:+.2f}", interval, p, str(c.n_runs), str(c.n_patients)]
 
 
-def _card(tested: list[ContrastResult]) -> tuple[str, ...]:
-    known = [one.comparison for one in tested if one.comparison is not None]
-    sizes = ["primary", "other"]
-    families = [sum(one.contrast.primary == p and one.comparison is not None for one in tested) for p in (True, False)]
-    errors = {"pooled": "all methods of the table", "pair": "the two methods alone"}
+def _card(tested: Sequence[ContrastResult]) -> tuple[str, ...]:
+    known = [one for one in tested if one.comparison is not None]
+    primary = sum(one.contrast.primary for one in known)
+    analyses = [one.comparison.analysis for one in known if one.comparison is not None]
     lines = [
-        "Average: each patient's mean over the patient's own structures; runs are paired by seed",
-        "Test: multi-reader multi-case analysis with training runs as readers; Holm correction over "
-        + " and over ".join(f"{n} {size} contrasts" for n, size in zip(families, sizes, strict=True)),
-        *(f"Error from {errors[way]}: {sum(c.analysis == way for c in known)} contrasts" for way in errors
-          if any(c.analysis == way for c in known)),
-        *dict.fromkeys(c.note for c in known if c.note),
-    ]  # fmt: skip
+        "Average: the mean over structures of the means over patients; training runs are paired by their seed",
+        "Test: multi-reader multi-case analysis with training runs as readers; Holm correction over the primary "
+        f"contrasts ({primary}) and, as a family of their own, over the others ({len(known) - primary})",
+    ]
+    for analysis, error in (("pooled", "all methods of the study"), ("pair", "the two methods alone")):
+        if analysis in analyses:
+            lines.append(f"Error from the spread of {error}: {analyses.count(analysis)} of {len(known)} contrasts")
+    lines += dict.fromkeys(one.comparison.note for one in known if one.comparison and one.comparison.note)
     if len(known) < len(tested):
-        lines.append("Not tested: the two methods share fewer than 3 training runs (seeds)")
+        lines.append("Not tested: the two methods share fewer than 3 training runs (seeds), or there is 1 patient")
     return tuple(lines)
