@@ -101,9 +101,7 @@ def _finetuning_and_evaluation(pipeline: Pipeline, folder: Path) -> dict[str, Co
     case = time.perf_counter() - began
     return {
         "finetune": Cost(
-            settings.epochs * epoch_steps * step
-            + validations * validation
-            + _start(config.cluster.finetune_workers),
+            settings.epochs * epoch_steps * step + validations * validation + _start(config.cluster.finetune_workers),
             _memory_mib(),
             disk,
             f"2 steps of {step:.3g} s and one case of validation",
