@@ -1,26 +1,152 @@
-"""What the documents say is so: README's table comes from its rows, its links and named tests exist."""
+"""What the documents and the help texts say is so: tables come from rows, and everything that they name exists."""
 
 import re
+import shlex
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from experiments.__main__ import app as experiments_app
 from experiments.report.generated_tables import PRINTED, with_table
+from experiments.studies import STUDIES
+from pixelglobal import cli
+from pixelglobal.config.registry import METHODS, method_class
+from pixelglobal.config.schema import Config
+from pixelglobal.config.section import Section
 
 ROOT = Path(__file__).resolve().parent.parent
+LOG = ROOT / "docs" / "LOG.md"  # history: its entries use the names of their day
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
+PRESENT = [path for path in DOCUMENTS if path != LOG]
+PROGRAMS = {"pixelglobal": get_command(cli.app), "python -m experiments": get_command(experiments_app)}
+ENDINGS = "py md csv json svg toml yaml txt lock"
 
 
-@pytest.mark.parametrize("path", PRINTED, ids=lambda path: path.name)
-def test_tables_in_documents_are_printed_from_results(path):
-    text, (mark, table) = path.read_text(), PRINTED[path]
+@cache
+def sections():
+    """{section: its settings}, of the config and of every method of the library."""
+    defaults = {name: field.default for name, field in Config.model_fields.items()}
+    of_config = {name: type(value) for name, value in defaults.items() if isinstance(value, Section)}
+    of_methods = {name: method_class(name).Settings for name in METHODS}
+    return {name: frozenset(section.model_fields) for name, section in (of_config | of_methods).items()}
+
+
+@cache
+def file_names():
+    return {path.name for folder in ("ssl", "experiments", "tests", "docs") for path in (ROOT / folder).rglob("*.*")}
+
+
+def help_texts():
+    """{command: what its --help says}, of both programs."""
+    for program, group in PROGRAMS.items():
+        for words, command in commands_of(group):
+            options = [getattr(parameter, "help", None) or "" for parameter in command.params]
+            yield " ".join([program, *words]), "\n".join([command.help or "", *options])
+
+
+def commands_of(command, words=()):
+    yield words, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands_of(inner, (*words, name))
+
+
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PRESENT} | dict(help_texts())
+TEXTS = [pytest.param(text, id=name) for name, text in TEXTS.items()]
+
+
+def code_of(text):
+    """Code blocks, without their comments, and code spans; a line that ends in a backslash goes on."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S) + re.findall(r"^(?: {4}.*\n)+", text, re.M)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    without_blocks = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    spans = re.findall(r"`([^`]+)`", without_blocks)
+    return [re.sub(r"\s+#.*", "", line).strip() for line in lines] + [" ".join(span.split()) for span in spans]
+
+
+@pytest.mark.parametrize("mark", PRINTED)
+def test_tables_in_documents_are_printed_from_results(mark):
+    path, table = PRINTED[mark]
+    text = path.read_text()
     assert text == with_table(text, mark, table()), "run: python -m experiments.report.generated_tables"
     assert text.count("| --- |") >= 1
 
 
-def test_links_and_named_files_exist():
-    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        text = document.read_text()
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
-        for name in re.findall(r"`(tests/[\w./]+\.py)`", text):
-            assert (ROOT / name).exists(), f"{document.name} names {name}"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_settings_exist(text):
+    of_the_reader = {found.partition(".")[0] for found in re.findall(r"pretrain\.method=([\w.]+):", text)}
+    for section, name in re.findall(r"(?<![\w./])([a-z_]+)\.(\w+)=", text):
+        if section not in of_the_reader and (section, name) != ("section", "name"):
+            assert section in sections(), f"{section}.{name}: there is no section {section}"
+            assert name in sections()[section], f"there is no setting {section}.{name}"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_settings_and_modules_in_code_spans_exist(text):
+    for code in code_of(text):
+        for word in re.findall(r"^[a-z_]+(?:\.\w+)+$", code):
+            section, name, *_ = word.split(".")
+            if section == "pixelglobal" or (section in sections() and name not in sections()[section]):
+                assert resolves(word if section == "pixelglobal" else f"pixelglobal.{word}"), word
+
+
+def resolves(name):
+    """Whether a dotted name is a module of the library or something in one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        import_module(name)
+        return True
+    except ImportError:
+        return bool(module) and hasattr(import_module(module), attribute)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_commands_and_their_options_exist(text):
+    for code in code_of(text):
+        for program, group in PROGRAMS.items():
+            if found := re.search(rf"(?:^|[&;] |-- ){re.escape(program)}(?= |$)(.*)", code):
+                follow(group, found.group(1), code)
+
+
+def follow(command, words, code):
+    """Every word of a command line up to its arguments is a command, and every option one of the last command."""
+    words = [word for word in shlex.split(words) if word not in ("...", "&", "|")]
+    while hasattr(command, "commands") and words and words[0].islower() and words[0][0] != "-":
+        names = words.pop(0).split("|")
+        assert set(names) <= set(command.commands), f"`{code}`: there is no command {names}"
+        command = command.commands[names[0]]
+    if any(parameter.name == "study" for parameter in command.params) and words and not words[0].startswith("-"):
+        assert words[0].lower() in {*STUDIES, "all", "name", "study", "study|all"}, f"`{code}`: no study {words[0]}"
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--install-completion"}
+    for word in words:
+        assert not word.startswith("--") or word.partition("=")[0] in known, f"`{code}`: there is no option {word}"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_targets_of_make_exist(text):
+    targets = set(re.findall(r"^([\w-]+(?: [\w-]+)*):", (ROOT / "Makefile").read_text(), re.M))
+    targets = {name for line in targets for name in line.split()}
+    for code in code_of(text):
+        if code.startswith("make "):
+            named = {word for word in code.split()[1:] if "=" not in word}
+            assert named <= targets, f"`{code}`: the Makefile has no {named - targets}"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_named_files_exist(text):
+    saved_by_the_reader = set(re.findall(r"Save this as `([\w.]+)`", text))
+    for code in code_of(text):
+        for name in re.findall(rf"^[\w./-]+\.(?:{ENDINGS.replace(' ', '|')})$", code):
+            if "/" in name and not name.startswith(("OUT/", "demo/")):
+                places = (ROOT, ROOT / "ssl" / "pixelglobal", ROOT / "experiments")
+                assert any((place / name).exists() for place in places), f"there is no {name}"
+            elif name.endswith((".py", ".md")) and name not in saved_by_the_reader:
+                assert name in file_names() or (ROOT / name).exists(), f"there is no {name}"

@@ -2,8 +2,9 @@
 
     python -m experiments.report.generated_tables [ROWS.parquet]
 
-README's first screen has the demo's table; with a Parquet file of rows, `results/demo_rows.csv` is made anew from it
-first. docs/explanation/significance.md has the simulated error rates. A test compares both with the results.
+README has the demo's table; with a Parquet file of rows, `results/demo_rows.csv` is made anew from it first.
+docs/explanation/significance.md has the simulated error rates, and docs/method.md the results on real CT. A test
+compares all of them with the results.
 """
 
 from __future__ import annotations
@@ -15,17 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.report.real_ct_tables import contrasts_of_interest, gains_over_random, marks_by_claim
 from pixelglobal.tables.comparison import comparison_table
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 ROWS = ROOT / "experiments" / "results" / "demo_rows.csv"
-
-
 ERROR_RATES = ROOT / "experiments" / "results" / "2026-11-23_bench_statistics.json"
-
-
 COLUMNS = ["method", "seed", "case", "patient", "slice_index", "structure", "contoured", "dice", "hausdorff_mm",
            "diagonal_mm"]  # fmt: skip
 
@@ -47,10 +43,14 @@ def error_rate_table() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-# Which part of which document is printed from results.
-PRINTED: dict[Path, tuple[str, Callable[[], str]]] = {
-    ROOT / "README.md": ("demo-table", demo_table),
-    ROOT / "docs" / "explanation" / "significance.md": ("error-rates", error_rate_table),
+METHOD = ROOT / "docs" / "method.md"
+# Which part of which document, by its mark there, is printed from results.
+PRINTED: dict[str, tuple[Path, Callable[[], str]]] = {
+    "demo-table": (ROOT / "README.md", demo_table),
+    "error-rates": (ROOT / "docs" / "explanation" / "significance.md", error_rate_table),
+    "openkbp-gains": (METHOD, gains_over_random),
+    "openkbp-contrasts": (METHOD, contrasts_of_interest),
+    "openkbp-marks": (METHOD, marks_by_claim),
 }
 
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     """Rewrite the demo's rows, if a file is given, and the documents."""
     if arguments:
         pd.read_parquet(arguments[0])[COLUMNS].to_csv(ROWS, index=False, float_format="%.6f")
-    for path, (mark, table) in PRINTED.items():
+    for mark, (path, table) in PRINTED.items():
         path.write_text(with_table(path.read_text(), mark, table()))
 
 
