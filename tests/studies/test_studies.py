@@ -26,9 +26,9 @@ def test_all_studies_run_end_to_end_and_share_what_they_can(store, tmp_path):
         assert (out / name / "report.html").is_file()
     # go, gp, gpc, full; full on the training patients; 5, 10, 20 passes (2 are full's); printed and detached, twice.
     assert len(list(out.glob("stages/pretrain-*/done.json"))) == 12
-    # Each of these, random initialisation, and both random and full on one patient.
-    assert len(list(out.glob("stages/finetune-*/done.json"))) == 15
-    assert len(list(out.glob("tune/*/*-seed0"))) == 12 + 15
+    # Each of these, random initialisation normalised in two ways, and both random and full on one patient.
+    assert len(list(out.glob("stages/finetune-*/done.json"))) == 16
+    assert len(list(out.glob("tune/*/*-seed0"))) == 12 + 16
     curve = (out / "low_data/tables/table_1.csv").read_text()
     assert curve.startswith("method,metric,1 patient,2 patients")
     assert "full gains" in curve
@@ -47,7 +47,7 @@ def test_several_cohorts_have_a_table_each(phantom_folder, tiny, store, tmp_path
     words += ["--seeds", "0", "--methods", "random", *TINY, "finetune.epochs=1"]
     answer = experiments("run", *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert len(list((tmp_path / "out/comparison/tables").glob("table_?.csv"))) == 3
+    assert len(list((tmp_path / "out/comparison/tables").glob("table_?.csv"))) == 3 * 2  # and of the contrasts
     cohorts = {"Phantom store", "Phantom second", "Phantom third"}
     assert set(pd.read_parquet(tmp_path / "out/comparison/rows.parquet")["cohort"]) == cohorts
     assert len(list((tmp_path / "out").glob("stages/finetune-*"))) == 2  # of the same scans and split: one for both
