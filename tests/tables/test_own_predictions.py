@@ -112,6 +112,24 @@ def test_an_empty_reference_is_absent_or_was_not_contoured(folders):
     assert last_row(False)["contoured"] is False
 
 
+def test_several_scans_of_a_patient_folds_and_a_tolerance_for_each_structure(folders, monkeypatch, capsys):
+    people = pd.DataFrame({"case": [f"c{i}" for i in range(6)], "patient": ["p0", "p0", "p1", "p1", "p2", "p2"]})
+    people.to_csv(folders / "patients.csv", index=False)
+    more = ["--patients", folders / "patients.csv", "--fold", "3", "--tolerance-mm", "A=1,B=2.5"]
+    assert score(monkeypatch, folders, "b", *more) == 0
+    rows = pd.read_parquet(folders / "out/b/rows.parquet")
+    assert rows.groupby("patient")["case"].nunique().to_dict() == {"p0": 2, "p1": 2, "p2": 2}
+    assert set(rows["fold"]) == {"3"}
+    assert rows.groupby("structure")["surface_tolerance_mm"].unique().map(list).to_dict() == {"A": [1.0], "B": [2.5]}
+    people.iloc[:4].to_csv(folders / "patients.csv", index=False)
+    assert score(monkeypatch, folders, "b", *more) == 2
+    assert "there is no patient for the cases c4, c5" in " ".join(capsys.readouterr().out.split())
+    assert score(monkeypatch, folders, "b", "--tolerance-mm", "A=1") == 2
+    assert "tolerance_mm has no value for B" in " ".join(capsys.readouterr().out.split())
+    assert score(monkeypatch, folders, "b", "--tolerance-mm", "thick") == 2
+    assert "tolerance_mm='thick': expected a number of mm" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.cluster
 def test_cases_on_ray_score_as_here(ray_on_two_cpus, folders):
     pairs = pairs_of(folders / "b", folders / "references")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,9 @@ def score(
     seed: int = 0,
     cohort: str = "cohort",
     structures: Sequence[str] | str | None = None,
-    tolerance_mm: float = 3.0,
+    patients: Mapping[str, str] | AnyPath | None = None,
+    fold: str | None = None,
+    tolerance_mm: float | Mapping[str, float] = 3.0,
     not_contoured: bool = False,
     on_ray: bool = False,
     progress: Progress | None = None,
@@ -47,6 +49,9 @@ def score(
     method, seed, cohort: constants of the rows.
     structures: names in the order of the label values, or the path of a dataset.json; None looks for a dataset.json
     beside the references.
+    patients: the patient of each case, or a CSV with the columns case and patient; None takes a case for a patient.
+    fold: of a cross-validation, in which the model was trained on the other folds.
+    tolerance_mm: of the surface Dice, one for all structures or one for each.
     not_contoured: a structure without a voxel in a reference was not contoured, rather than absent.
     progress: called with the number of cases that are done and of all cases.
     Raises ValueError if a prediction is missing or lies on another grid.
@@ -55,10 +60,19 @@ def score(
 
         rows = pg.score("predictions", "references", method="nnU-Net", structures=["Liver", "Spleen"])
     """
-    from pixelglobal.evaluation.score import pairs_of, rows_of_scores, save_summary, score_pairs, structures_of
+    from pixelglobal.evaluation.score import (
+        pairs_of,
+        patients_of,
+        rows_of_scores,
+        save_summary,
+        score_pairs,
+        structures_of,
+    )
 
     names = ",".join(structures) if structures is not None and not isinstance(structures, str) else structures
     pairs, labels = pairs_of(Path(predictions), Path(references)), structures_of(names, Path(references))
+    if patients is not None and not isinstance(patients, Mapping):
+        patients = patients_of(Path(patients), [pair.case for pair in pairs])
     scored = []
     for case in score_pairs(
         pairs, labels, tolerance_mm=tolerance_mm, empty_is_absent=not not_contoured, map_pairs=map_of(on_ray)
@@ -66,7 +80,7 @@ def score(
         scored.append(case)
         if progress:
             progress(len(scored), len(pairs))
-    rows = rows_of_scores(scored, method=method, seed=seed, cohort=cohort)
+    rows = rows_of_scores(scored, method=method, seed=seed, cohort=cohort, patients=patients, fold=fold)
     if out is not None:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +140,7 @@ def compare(
             f"the rows are of {len(cohorts)} cohorts, {', '.join(cohorts)}; expected one, since patients of different "
             'cohorts are no pairs: give rows[rows["cohort"] == NAME]'
         )
-    (table,) = significance_tables(
+    table, *_ = significance_tables(
         rows, reference=reference, unit=unit, test=test, claim=claim, metric=metric, primary=primary, family=family,
         correction=correction, missing=missing, n_resamples=n_resamples, seed=seed,
     )  # fmt: skip

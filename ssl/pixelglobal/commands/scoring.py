@@ -29,7 +29,13 @@ def score(
             "dataset.json beside the references is read."
         ),
     ] = None,
-    tolerance_mm: Annotated[float, typer.Option(help="The tolerance of the surface Dice in mm.")] = 3.0,
+    patients: Annotated[
+        Path | None, typer.Option(help="A CSV with the columns case and patient. [default: a case is a patient]")
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="The fold of a cross-validation that was tested.")] = None,
+    tolerance_mm: Annotated[
+        str, typer.Option(help="The tolerance of the surface Dice in mm, such as 3, or Liver=3,Spleen=2.")
+    ] = "3",
     not_contoured: Annotated[
         bool,
         typer.Option(
@@ -45,6 +51,8 @@ def score(
 
     The scores are saved as rows for `pixelglobal significance`, and as nnU-Net's summary.json.
     """
+    from pixelglobal.evaluation.score import tolerance_of
+
     with Progress(console=console) as bar:
         task = bar.add_task("Scoring", total=None)
         rows = api.score(
@@ -55,7 +63,9 @@ def score(
             seed=seed,
             cohort=cohort,
             structures=structures,
-            tolerance_mm=tolerance_mm,
+            patients=patients,
+            fold=fold,
+            tolerance_mm=tolerance_of(tolerance_mm),
             not_contoured=not_contoured,
             on_ray=on_ray,
             progress=lambda done, total: bar.update(task, completed=done, total=total),

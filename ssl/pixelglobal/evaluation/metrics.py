@@ -11,12 +11,14 @@ array order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
+
+from pixelglobal.evaluation.lesions import is_lesion, score_lesions
 
 Spacing = Sequence[float]
 
@@ -69,14 +71,16 @@ def score_case(
     spacing_mm: Spacing,
     structures: Sequence[str],
     *,
-    tolerance_mm: float = 3.0,
+    tolerance_mm: float | Mapping[str, float] = 3.0,
     contoured: Sequence[bool] | None = None,
 ) -> list[dict[str, object]]:
     """All rows of one patient: labels [Z, H, W] against labels [Z, H, W], spacing (z, y, x).
 
     First one row per structure for each slice where reference or prediction has it (2-D metrics; slices with neither
     are implied), then one per structure with slice_index -1 (3-D metrics). A structure that was not contoured has one
-    3-D row with NaN metrics and contoured False, and no slices. structures[i] has label i + 1.
+    3-D row with NaN metrics and contoured False, and no slices. structures[i] has label i + 1. tolerance_mm: of the
+    surface Dice, one for all structures or one for each. Where a structure is made of lesions by its name, the 3-D rows
+    also count them (`lesions.score_lesions`). Raises ValueError for unequal shapes and a structure without a tolerance.
 
     >>> reference, predicted = np.zeros((2, 2, 4, 4), np.uint8)
     >>> reference[0, 1, 1:3], predicted[0, 1, 1:4] = 1, 1
@@ -86,6 +90,7 @@ def score_case(
     """
     if predicted.shape != reference.shape or predicted.ndim != 3:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} must be volumes of one shape")
+    tolerances = _tolerances(tolerance_mm, structures)
     rows: list[dict[str, object]] = []
     shape, nothing = predicted.shape, (slice(0, 0),) * 3
     boxes = [find_objects(labels, max_label=len(structures)) for labels in (predicted, reference)]
@@ -98,10 +103,28 @@ def score_case(
         if drawn:
             for s in np.flatnonzero(p.any((1, 2)) | r.any((1, 2))).tolist():
                 index = int(s + box[0].start)
-                rows.append(_row(name, index, p[s], r[s], spacing_mm[1:], tolerance_mm, True, shape[1:]))
-        rows.append(_row(name, -1, p, r, spacing_mm, tolerance_mm, drawn, shape))
+                rows.append(_row(name, index, p[s], r[s], spacing_mm[1:], tolerances[i], True, shape[1:]))
+        row = _row(name, -1, p, r, spacing_mm, tolerances[i], drawn, shape)
+        rows.append(row | _lesions(p, r) if drawn and is_lesion(name) else row)
     rows.sort(key=lambda row: row["slice_index"] == -1)
     return rows
+
+
+def _tolerances(tolerance_mm: float | Mapping[str, float], structures: Sequence[str]) -> list[float]:
+    if not isinstance(tolerance_mm, Mapping):
+        return [tolerance_mm] * len(structures)
+    if lacking := [name for name in structures if name not in tolerance_mm]:
+        raise ValueError(
+            f"tolerance_mm has no value for {', '.join(lacking)}, only for {', '.join(tolerance_mm)}; expected one for "
+            "each structure, or a single number"
+        )
+    return [tolerance_mm[name] for name in structures]
+
+
+def _lesions(p: np.ndarray, r: np.ndarray) -> dict[str, object]:
+    score = score_lesions(p, r)
+    return {"n_lesions": score.n_lesions, "n_findings": score.n_findings, "n_lesions_found": score.n_found,
+            "lesion_dice": score.dice}  # fmt: skip
 
 
 def _hull(sides: tuple[slice, ...]) -> slice:
@@ -130,6 +153,7 @@ def _row(
         "hausdorff_mm": _hausdorff_of(distances, 100.0),
         "hausdorff95_mm": _hausdorff_of(distances, 95.0),
         "surface_dice": _surface_dice_of(distances, tolerance_mm),
+        "surface_tolerance_mm": tolerance_mm,
         "diagonal_mm": float(np.linalg.norm(np.multiply(shape, spacing_mm))),  # what a miss costs in a mean distance
     }
 

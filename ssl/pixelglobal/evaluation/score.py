@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,39 @@ def structures_of(named: str | None, references: Path) -> tuple[str, ...]:
     )
 
 
-def score_pair(pair: Pair, structures: Sequence[str], tolerance_mm: float, empty_is_absent: bool) -> Scored:
+Tolerance = float | Mapping[str, float]
+
+
+def tolerance_of(text: str) -> Tolerance:
+    """A tolerance of the surface Dice in mm, or one for each structure, as it is typed.
+
+    >>> tolerance_of("3"), tolerance_of("Liver=3,Spleen=2")
+    (3.0, {'Liver': 3.0, 'Spleen': 2.0})
+    """
+    try:
+        if "=" not in text:
+            return float(text)
+        return {name.strip(): float(value) for name, _, value in (part.rpartition("=") for part in text.split(","))}
+    except ValueError:
+        raise ValueError(
+            f"tolerance_mm={text!r}: expected a number of mm, or one for each structure, such as Liver=3,Spleen=2"
+        ) from None
+
+
+def patients_of(file: Path, cases: Sequence[str]) -> dict[str, str]:
+    """Which patient each case is of, from a CSV with the columns case and patient; ValueError if one is not there."""
+    if not file.is_file():
+        raise ValueError(f"{file}: there is no such file; expected a CSV with the columns case and patient")
+    table = pd.read_csv(file, dtype=str)
+    if not {"case", "patient"} <= set(table.columns):
+        raise ValueError(f"{file}: the columns are {', '.join(table.columns)}; expected case and patient")
+    patient_of = dict(zip(table["case"], table["patient"], strict=True))
+    if lacking := [case for case in cases if not isinstance(patient_of.get(case), str)]:
+        raise ValueError(f"{file}: there is no patient for the cases {', '.join(lacking[:5])}; expected one for each")
+    return patient_of
+
+
+def score_pair(pair: Pair, structures: Sequence[str], tolerance_mm: Tolerance, empty_is_absent: bool) -> Scored:
     """Read one case and score it.
 
     empty_is_absent: a structure without a voxel in the reference is not there, and whatever was predicted is wrong;
@@ -79,7 +111,7 @@ def score_pairs(
     pairs: Sequence[Pair],
     structures: Sequence[str],
     *,
-    tolerance_mm: float = 3.0,
+    tolerance_mm: Tolerance = 3.0,
     empty_is_absent: bool = True,
     map_pairs: Callable[..., Iterable[Scored]] = map,
 ) -> Iterator[Scored]:
@@ -94,10 +126,24 @@ def score_pairs(
     yield from map_pairs(work, pairs)
 
 
-def rows_of_scores(scored: Sequence[Scored], *, method: str, seed: int, cohort: str) -> pd.DataFrame:
-    """Rows as the studies write them, in the order of cases; a case is taken for a patient."""
+def rows_of_scores(
+    scored: Sequence[Scored],
+    *,
+    method: str,
+    seed: int,
+    cohort: str,
+    patients: Mapping[str, str] | None = None,
+    fold: str | None = None,
+) -> pd.DataFrame:
+    """Rows as the studies write them, in the order of cases.
+
+    patients: the patient of each case, who may have several; without it a case is taken for a patient. fold: of a
+    cross-validation, in which the model was trained on the other folds.
+    """
+    constants = {"method": method, "seed": seed, "cohort": cohort} | ({} if fold is None else {"fold": fold})
+    patient_of = {} if patients is None else patients
     rows = [
-        {"method": method, "seed": seed, "cohort": cohort, "case": s.pair.case, "patient": s.pair.case, **row}
+        {**constants, "case": s.pair.case, "patient": patient_of.get(s.pair.case, s.pair.case), **row}
         for s in sorted(scored, key=lambda s: s.pair.case)
         for row in s.rows
     ]

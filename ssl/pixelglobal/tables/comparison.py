@@ -55,6 +55,8 @@ def comparison_table(
     rows = _with_printable_structures(complete_rows(rows))
     if tested.column not in rows.columns or rows[tested.column].isna().all():
         raise ValueError(f"metric={metric!r}, but the rows have no {tested.column}")
+    if metric == "surface_dice":
+        _refuse_several_tolerances(rows)
     methods = _methods(rows, reference, methods)
     named = _primary(primary, methods, reference)
     claim = _claim_for_unit(rows, claim, unit)
@@ -90,6 +92,18 @@ def _with_printable_structures(rows: pd.DataFrame) -> pd.DataFrame:
     names = set(rows["structure"])
     longer = {name: f"{name} (structure)" for name in names & set(RESERVED)}
     return rows.assign(structure=rows["structure"].replace(longer)) if longer else rows
+
+
+def _refuse_several_tolerances(rows: pd.DataFrame) -> None:
+    """ValueError where the surface Dice of a structure is not one number for all rows."""
+    if "surface_tolerance_mm" in rows.columns:
+        tolerances = rows.groupby("structure", sort=False)["surface_tolerance_mm"].unique()
+        for structure, several in tolerances.items():
+            if len(several) > 1:
+                raise ValueError(
+                    f"the surface Dice of {structure} was computed with tolerances of "
+                    f"{', '.join(map(str, several))} mm: expected one for all methods; score them again"
+                )
 
 
 def _methods(rows: pd.DataFrame, reference: str, methods: Sequence[str] | None) -> list[str]:

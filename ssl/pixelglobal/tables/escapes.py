@@ -11,7 +11,7 @@ import unicodedata
 
 LATEX = {c: "\\" + c for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$",
-    "|": "$|$", '"': "''", "[": "{[}", "]": "{]}", "`": r"\textasciigrave{}",
+    "|": "$|$", '"': "''", "`": r"\textasciigrave{}",
     "†": r"$\dagger$", "≠": r"$\neq$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "×": r"$\times$",
     "µ": r"$\mu$", "°": r"$^\circ$", "·": r"$\cdot$", "–": "--", "—": "---", "…": r"\ldots{}", "‘": "`", "’": "'",
     "“": "``", "”": "''", "ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ø": r"\o{}", "Ø": r"\O{}", "ł": r"\l{}",
@@ -52,9 +52,10 @@ def latex(text: object) -> str:
     """Text of LaTeX; letters with accents are composed, and a character that pdfLaTeX lacks is named by its code.
 
     >>> latex("50 % é_≥ 肝")
-    "50 \\\\% \\\\'{e}\\\\_$\\\\geq$ {[}U+809D{]}"
+    "50 \\\\% \\\\'{e}\\\\_$\\\\geq$ [U+809D]"
     """
-    return "".join(_latex_character(c) for c in one_line(text))
+    escaped = "".join(_latex_character(c) for c in one_line(text))
+    return re.sub(r"^( *)\[", r"\1{[}", escaped)  # behind a line's end it would begin an option
 
 
 def _latex_character(character: str) -> str:
@@ -65,7 +66,7 @@ def _latex_character(character: str) -> str:
     parts = unicodedata.normalize("NFD", character)
     if len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in ACCENTS:
         return f"\\{ACCENTS[parts[1]]}{{{parts[0]}}}"
-    return f"{{[}}U+{ord(character):04X}{{]}}"
+    return f"[U+{ord(character):04X}]"
 
 
 def csv_name(name: object) -> str:

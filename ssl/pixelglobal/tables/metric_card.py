@@ -86,15 +86,18 @@ def runs_a_method(counts: Mapping[str, int]) -> str:
     return f"training runs: {per_name(counts)}"
 
 
-def per_name(counts: Mapping[str, int]) -> str:
+def per_name(counts: Mapping[str, float]) -> str:
     """Counts in words, such as `random 6, full 3`."""
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    return ", ".join(f"{name} {count:g}" for name, count in counts.items())
 
 
 def _metrics(made: MadeFrom) -> str:
     over = "2-D over slices" if made.unit == "slice" else "3-D over patients, on the grid of the original scan"
     metric = made.table.metric
     beside = f"; {METRICS['hausdorff'].definition}" if metric.name == "dice" else ""
+    if metric.name == "surface_dice" and "surface_tolerance_mm" in made.shown.columns:
+        tolerances = made.shown.groupby("structure", sort=False)["surface_tolerance_mm"].first()
+        beside = f" ({per_name({str(name): float(mm) for name, mm in tolerances.items()})} mm)"
     return f"{metric.definition}{beside}; means are {over}"
 
 

@@ -13,9 +13,9 @@ from pixelglobal.tables.escapes import one_line
 
 NEEDED = ("method", "case", "structure", "dice")
 NAMES = ("method", "case", "patient", "structure", "cohort", "fold")  # text, so that case 007 is not case 7
-DISTANCES_MM = ("hausdorff_mm", "hausdorff95_mm", "diagonal_mm")
-SHARES = ("dice", "surface_dice")
-COUNTS = ("n_predicted", "n_reference")
+DISTANCES_MM = ("hausdorff_mm", "hausdorff95_mm", "diagonal_mm", "surface_tolerance_mm")
+SHARES = ("dice", "surface_dice", "lesion_dice")
+COUNTS = ("n_predicted", "n_reference", "n_lesions", "n_findings", "n_lesions_found")
 WHOLE_NUMBERS = ("seed", "slice_index")
 TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 KEYS = ["method", "seed", "case", "slice_index", "structure"]  # of which each row must be the only one

@@ -16,6 +16,7 @@ from pixelglobal.tables.averages import ScoreTable, score_table
 from pixelglobal.tables.comparison import comparison_table
 from pixelglobal.tables.contrasts import Claim, claim_of, method_contrasts
 from pixelglobal.tables.learning_curve import learning_table
+from pixelglobal.tables.lesions import lesion_table
 from pixelglobal.tables.metric import metric_of
 from pixelglobal.tables.owed_scores import Missing, owed_scores
 from pixelglobal.tables.rows import complete_rows
@@ -30,7 +31,7 @@ def cohorts_of(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def significance_tables(rows: pd.DataFrame, *, reference: str, unit: str = "patient", **how: Any) -> list[Table]:
-    """One table for each cohort that the rows name.
+    """One table for each cohort that the rows name, and one of its lesions if they are counted.
 
     Rows with several numbers of labelled patients give a learning table. unit and `how` go to `comparison_table`.
     """
@@ -42,6 +43,8 @@ def significance_tables(rows: pd.DataFrame, *, reference: str, unit: str = "pati
             tables.append(learning_table(part, reference=reference, title=title, **of_curve))
         else:
             tables.append(comparison_table(part, reference=reference, title=title, unit=unit, **how))  # type: ignore[arg-type]
+            lesions = lesion_table(part, title=title)
+            tables += [] if lesions is None else [lesions]
     return tables
 
 
