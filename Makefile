@@ -43,7 +43,7 @@ check: .venv/installed-test
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 slow cluster gpu real_data: .venv/installed-test
 	$(BIN)/python -m pytest -m $@

@@ -24,6 +24,15 @@ from tests.support import TINY
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """With several processes (`pytest -n 2 --dist loadgroup`) a file stays in one of them, so that what its tests share
+    is made once; so do all tests that share Ray. Tests that start clusters take longest and come first."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    for item in items:
+        group = "ray" if "ray_on_two_cpus" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def figures_closed():
     """Closes what a test draws, so that another test can tell whether code left a figure open."""
@@ -49,9 +58,9 @@ def store(phantom_folder, tiny, tmp_path_factory):
     return prepare(phantom_folder, tmp_path_factory.mktemp("stores") / "store", tiny.prepare).store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_on_two_cpus():
-    """A Ray of this test file alone, with two CPUs, that runs the code of this checkout."""
+    """A Ray of all tests that ask for one, with two CPUs, that runs the code of this checkout."""
     import ray
 
     root = Path(__file__).resolve().parents[1]
