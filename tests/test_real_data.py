@@ -84,15 +84,16 @@ def test_left_and_right_are_on_their_sides_and_stay_there_in_a_mirror(real_store
     names = list(real_store.structures)
     left, right = names.index("LeftParotid") + 1, names.index("RightParotid") + 1
     swap = mirror_labels(real_store.structures, real_store.left_right_pairs)
-    mirror = config.views.model_copy(
-        update={"flip_horizontal_probability": 1.0, "flip_vertical_probability": 0.0, "rotation_probability": 0.0}
+    mirror = config.finetune.model_copy(
+        update={"flip_horizontal_probability": 1.0, "rotation_probability": 0.0, "translation_fraction": 0.0}
+        | {"scale_min": 1.0, "scale_max": 1.0}
     )
     tried = 0
     for case in real_store.cases["case"]:
         batch = real_store.read_case(case)
         both = ((batch.label == left).flatten(1).any(1) & (batch.label == right).flatten(1).any(1)).nonzero().flatten()
         for i in both.tolist():
-            draw = draw_whole_slices(1, mirror, 96, (1.0, 1.0), generator(0))
+            draw = draw_whole_slices(1, mirror, 96, generator(0))
             mirrored = render_labels(batch.label[i : i + 1], draw, 96, swap)[0]
             for labels in (batch.label[i], mirrored):
                 columns = [(labels == side).nonzero()[:, 1].float().mean() for side in (left, right)]

@@ -73,6 +73,33 @@ def methods(
     _finish(bench_methods(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads), json)
 
 
+@app.command()
+def finetuning(
+    store: Annotated[Path, typer.Option(help="a prepared store; its test split is not read")],
+    rows: Annotated[Path, typer.Option(help="a CSV to which every training adds its row; what it has is kept")],
+    recipe: Annotated[list[str] | None, typer.Option(help="again for each one; all, if not given")] = None,
+    steps: Annotated[list[int] | None, typer.Option(help="again for each number; 125, 250, 500")] = None,
+    seeds: int = 5,
+    patients: Annotated[int, typer.Option(help="labelled patients of a draw")] = 4,
+    scored: Annotated[int, typer.Option(help="unlabelled development patients that are scored")] = 12,
+    setting: Annotated[list[str] | None, typer.Option(help="section.name=value beside preset small")] = None,
+    json: Json = None,
+) -> None:
+    """Recipes of fine-tuning random weights, ours and others', on development patients."""
+    import torch
+
+    from experiments.bench.finetuning import RECIPES, bench_finetuning
+    from experiments.bench.finetuning_peers import PEERS
+    from pixelglobal.data.store import Store
+
+    torch.set_num_threads(1)
+    findings = bench_finetuning(
+        Store.open(store), rows, recipe or [*RECIPES, *PEERS], steps or [125, 250, 500], range(seeds),
+        overrides=setting or (), n_patients=patients, n_scored=scored,
+    )  # fmt: skip
+    _finish(findings, json)
+
+
 def _finish(findings: Findings, json: Path | None) -> None:
     findings.show(Console())
     if json is not None:

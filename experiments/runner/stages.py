@@ -33,7 +33,7 @@ from pixelglobal.files import write_file, write_json
 from pixelglobal.training.pretrain import pretraining_cases
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
-SCHEMA = {"pretrain": 4, "finetune": 3, "evaluate": 4}
+SCHEMA = {"pretrain": 4, "finetune": 4, "evaluate": 4}
 STALE_AFTER_SECONDS = 120.0
 
 
@@ -120,7 +120,8 @@ def content_of(store: Store, cases: Sequence[str]) -> str:
 
 
 def _grid_of(store: Store) -> list[float | None]:
-    return [store.image_size, store.hu_min, store.hu_max, store.in_plane_spacing_mm]
+    grid = [store.image_size, store.hu_min, store.hu_max, store.in_plane_spacing_mm]
+    return [*grid, True] if store.antialias else grid
 
 
 def _hash(value: Any) -> str:
@@ -166,10 +167,9 @@ def finetune_stage(
         "train": content_of(store, train),
         "validation": content_of(store, validation),
         "workers": max(1, config.cluster.finetune_workers),
-        # Random initialisation is normalised by the training split and by the same scope.
+        # Random weights see intensities normalised as a pre-training on this store would.
         "normalization": config.pretrain.normalization,
-        "normalized_by": content_of(store, store.splits.train),
-        "views": config.views.effective(),
+        "normalized_by": scans_of(store, pretraining_cases(config, store)),
         "network": config.network.effective(),
         "finetune": config.finetune.effective(),
     }

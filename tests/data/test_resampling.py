@@ -1,9 +1,15 @@
-"""Resampled labels are labels: each pixel has the structure of the nearest pixel of the scan, never one in between."""
+"""Resampled labels are those of the nearest pixel of the scan; resampled images keep the mean and lose the noise."""
+
+import json
 
 import nibabel as nib
 import numpy as np
+import pytest
 
-from pixelglobal.data.prepare import prepare
+from experiments.runner.stages import scans_of
+from pixelglobal.data.prepare import _to_spacing, prepare
+from pixelglobal.data.store import Store
+from pixelglobal.data.volumes import Volume
 
 SPACING_MM = 7.0  # of stored pixels; those of the phantom are larger
 
@@ -24,3 +30,50 @@ def test_labels_are_resampled_from_the_nearest_pixel(phantom_folder, tiny, tmp_p
     inside = stored[:, first : first + n, first : first + n]
     assert (inside == expected).mean() > 0.999  # a centre that lies between two pixels may fall to either
     assert set(np.unique(stored)) == set(np.unique(labels))
+
+
+def volume_of(image_hu, spacing_mm):
+    """A scan of pixels of 1 mm, or others, without labels."""
+    return Volume(image_hu, None, spacing_mm, np.eye(4), "case", "patient")
+
+
+def test_pixels_that_become_larger_are_averaged_over_their_area():
+    """Four times larger pixels: the mean of blocks of 4 x 4, so that noise of 30 HU becomes 7.5, instead of 15."""
+    noise = np.random.default_rng(0).normal(0, 30, (3, 64, 64)).round().astype(np.int16)
+    volume = volume_of(noise, (2.0, 1.0, 1.0))
+    image, labels = _to_spacing(volume, 4.0, True)
+    assert labels is None
+    np.testing.assert_allclose(image, noise.reshape(3, 16, 4, 16, 4).mean((2, 4)), atol=1e-3)
+    assert image.std() == pytest.approx(7.5, rel=0.1)
+    assert _to_spacing(volume, 4.0, False)[0].std() > 13
+
+
+def test_an_area_that_ends_within_a_pixel_takes_a_part_of_it():
+    """Three pixels to two: each new one covers one and a half. The mean of the slice stays."""
+    line = np.array([[[0, 300, 600]] * 2], np.int16)
+    image, _ = _to_spacing(volume_of(line, (1.0, 1.5, 1.0)), 1.5, True)
+    np.testing.assert_allclose(image, [[[100, 500]] * 2], atol=1e-3)
+
+
+def test_pixels_that_become_smaller_are_read_as_without_antialiasing():
+    rough = np.random.default_rng(0).integers(-500, 300, (2, 20, 24)).astype(np.int16)
+    volume = volume_of(rough, (2.0, 5.0, 5.0))
+    assert np.array_equal(_to_spacing(volume, 4.0, True)[0], _to_spacing(volume, 4.0, False)[0])
+
+
+def test_a_store_knows_whether_it_was_antialiased(phantom_folder, tiny, tmp_path):
+    """Its address differs; a store of an older version was not; neither is continued by the other."""
+    shrunk = tiny.prepare.model_copy(update={"in_plane_spacing_mm": 16.0})
+    smooth = prepare(phantom_folder, tmp_path / "smooth", shrunk).store
+    rough = prepare(phantom_folder, tmp_path / "rough", shrunk.model_copy(update={"antialias": False})).store
+    assert (smooth.antialias, rough.antialias) == (True, False)
+    case = smooth.splits.train[:1]
+    assert smooth.read_case(case[0]).image_hu.float().std() < rough.read_case(case[0]).image_hu.float().std()
+    assert scans_of(smooth, case) != scans_of(rough, case)
+    for name in ("cohort.json", "prepare.json"):
+        facts = json.loads((rough.root / name).read_text())
+        del facts["antialias"]
+        (rough.root / name).write_text(json.dumps(facts))
+    assert Store.open(rough.root).antialias is False
+    with pytest.raises(ValueError, match="antialias=None there, True now"):
+        prepare(phantom_folder, rough.root, shrunk)

@@ -10,7 +10,7 @@ from torch import nn
 
 from pixelglobal.config.schema import Pretrain
 from pixelglobal.methods.teacher import ema_keep, follow
-from pixelglobal.training.optim import polynomial, pretraining_optimizer, set_learning_rate, warmup_cosine
+from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate, warmup_cosine, warmup_polynomial
 
 
 def test_lars_against_its_definition():
@@ -59,10 +59,16 @@ def test_warm_up_reaches_the_peak_and_the_cosine_ends_near_zero():
     assert warmup_cosine(0, peak=0.2, warmup_steps=0, total_steps=10) == 0.2
 
 
-def test_polynomial_decay():
-    assert polynomial(0, start=1e-3, power=0.9, total_steps=50) == 1e-3
-    assert polynomial(25, start=1e-3, power=0.9, total_steps=50) == pytest.approx(1e-3 * 0.5**0.9)
-    assert polynomial(50, start=1e-3, power=0.9, total_steps=50) == 0
+def test_polynomial_decay_with_and_without_a_warm_up():
+    plain = {"peak": 1e-3, "power": 0.9, "warmup_steps": 0, "total_steps": 50}
+    assert warmup_polynomial(0, **plain) == 1e-3
+    assert warmup_polynomial(25, **plain) == pytest.approx(1e-3 * 0.5**0.9)
+    assert warmup_polynomial(50, **plain) == 0
+    rates = [warmup_polynomial(s, **plain | {"warmup_steps": 5}) for s in range(51)]
+    assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
+    assert rates[5] == max(rates) == 1e-3
+    assert rates[23] == pytest.approx(1e-3 * 0.6**0.9)
+    assert rates[50] == 0
 
 
 def test_ema_keep_goes_from_base_to_final():

@@ -10,7 +10,8 @@ from pixelglobal.data.slices import SliceBatch
 from pixelglobal.data.stream import LocalStream
 from pixelglobal.seeds import derive, seeded
 from pixelglobal.training.checkpoints import read_model
-from pixelglobal.training.finetune import _Training
+from pixelglobal.training.finetune import _Training, finetune
+from pixelglobal.training.labelled import SliceSampler
 from pixelglobal.training.pretrain import pretrain
 from pixelglobal.training.runs import LocalRun, read_metrics
 from pixelglobal.views.augment import mirror_labels
@@ -64,8 +65,7 @@ def test_a_mirror_exchanges_which_structure_was_contoured(tiny, tmp_path, mirror
 
     In the slice as it is nobody says where the right structure lies, and seeing it costs nothing.
     """
-    flips = {"flip_horizontal_probability": mirrored, "flip_vertical_probability": 0.0}
-    config = settings.with_settings(tiny, views=flips, finetune={"dice_weight": 0.0})
+    config = settings.with_settings(tiny, finetune={"dice_weight": 0.0, "flip_horizontal_probability": mirrored})
     model = AlwaysTheRightOne()
     batch = SliceBatch(
         image_hu=torch.zeros(2, 32, 32, dtype=torch.int16),
@@ -79,7 +79,8 @@ def test_a_mirror_exchanges_which_structure_was_contoured(tiny, tmp_path, mirror
     training = _Training(
         config,
         LocalRun(tmp_path),
-        batch,
+        SliceSampler(batch, config),
+        1,
         model,
         torch.optim.SGD(model.parameters(), lr=0.1),
         torch.amp.GradScaler("cpu", enabled=False),
@@ -88,3 +89,13 @@ def test_a_mirror_exchanges_which_structure_was_contoured(tiny, tmp_path, mirror
     )
     loss = training._step(0, batch).item()
     assert loss > 15 if punished else loss < 1e-3
+
+
+def test_fine_tuning_warms_up_over_the_share_of_its_steps_that_it_is_told(tiny, store, tmp_path):
+    """Five epochs of one step, two of them of warm-up; then the polynomial over the three that are left."""
+    plan = {"epochs": 5, "steps_per_epoch": 1, "warmup_fraction": 0.4, "learning_rate": 0.1, "polynomial_power": 1.0}
+    config = settings.with_settings(tiny, finetune=plan)
+    train, validation = store.splits.train, store.splits.validation
+    finetune(config, store, LocalRun(tmp_path), CPU, pretrained=None, train_cases=train, validation_cases=validation)
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path)]
+    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.1 * 2 / 3, 0.1 / 3])

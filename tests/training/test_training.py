@@ -21,7 +21,8 @@ from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.training import pretrain as pretraining
 from pixelglobal.training.checkpoints import read_model
 from pixelglobal.training.finetune import finetune, validation_dice
-from pixelglobal.training.labelled import choose_patients, training_slices
+from pixelglobal.training.initial_segmenter import initial_segmenter
+from pixelglobal.training.labelled import choose_patients, class_frequencies, training_slices
 from pixelglobal.training.pretrain import pretrain
 from pixelglobal.training.runs import LocalRun, read_metrics
 from pixelglobal.training.workers import mean_over_workers
@@ -160,6 +161,19 @@ def test_transfer_is_reported_and_random_is_random(tiny, store, model, tmp_path)
         finetuned(wider, store, LocalRun(tmp_path / "c"), model)
 
 
+def test_both_starts_expect_each_label_as_often_as_the_labels_have_it(tiny, store, model):
+    """And both see the intensities of the pre-training cases."""
+    frequency = class_frequencies(training_slices(tiny, store, store.splits.train))
+    plain = settings.with_settings(tiny, finetune={"classifier_bias": "default"})
+    for folder in (None, model):
+        start = initial_segmenter(tiny, store, folder, CPU, frequency)
+        torch.testing.assert_close(start.model.classifier.bias.detach(), frequency.log().float())
+        assert start.scale == pretraining.hu_scale(tiny, store)
+        default = initial_segmenter(plain, store, folder, CPU, frequency).model
+        assert default.classifier.bias.abs().max() < 1
+        assert torch.equal(default.classifier.weight, start.model.classifier.weight)
+
+
 def test_labelled_subsets_are_nested_and_the_same_for_every_method(store):
     for seed in (0, 1):
         order = [choose_patients(store, n, seed) for n in (1, 2)]
@@ -175,6 +189,17 @@ def test_training_slices_are_the_labelled_ones_and_a_share_of_empty_ones(tiny, s
     assert chosen.label.flatten(1).any(1).all()
     everything = settings.with_settings(tiny, finetune={"slices": "all"})
     assert len(training_slices(everything, store, store.splits.train)) == store.n_slices(store.splits.train)
+
+
+def test_an_empty_slice_is_one_without_a_structure_and_none_comes_twice(tiny, store):
+    tenth = settings.with_settings(tiny, finetune={"empty_slice_fraction": 0.3})
+    chosen = training_slices(tenth, store, store.splits.train)
+    assert len({(case, int(i)) for case, i in zip(chosen.case, chosen.slice_index, strict=True)}) == len(chosen)
+    empty = ~(chosen.label != 0).flatten(1).any(1)
+    everything = [store.read_case(case) for case in store.splits.train]
+    there_are = sum(int((~(one.label != 0).flatten(1).any(1)).sum()) for one in everything)
+    assert there_are > 0
+    assert 0 < int(empty.sum()) <= min(there_are, round(0.3 * len(chosen)) + len(store.splits.train))
 
 
 def test_validation_dice_of_a_perfect_and_an_empty_model(tiny, store):

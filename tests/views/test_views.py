@@ -20,6 +20,16 @@ PLAIN = settings.Views(
     contrast_probability=0,
     gamma_probability=0,
 )
+STILL = {
+    "scale_min": 1.0,
+    "scale_max": 1.0,
+    "translation_fraction": 0,
+    "rotation_probability": 0,
+    "flip_horizontal_probability": 0,
+    "contrast_probability": 0,
+    "gamma_probability": 0,
+}
+WHOLE = settings.Finetune(**STILL)
 FULL = settings.Views(crop_size=32)
 SCALE = HuScale(-1024, 325, -300.0, 400.0)
 
@@ -38,13 +48,13 @@ def test_without_random_changes_a_view_is_a_z_scored_crop():
         if x == round(x) and y == round(y):  # only whole-pixel shifts are exact crops
             crop = images[i, int(y) : int(y) + 32, int(x) : int(x) + 32].float()
             torch.testing.assert_close(view[i, 0], (crop + 300) / 400, atol=1e-4, rtol=1e-4)
-    whole = render(images, draw_whole_slices(4, PLAIN, 48, (1.0, 1.0), generator(0)), 48, SCALE)
+    whole = render(images, draw_whole_slices(4, WHOLE, 48, generator(0)), 48, SCALE)
     torch.testing.assert_close(whole[:, 0], (images.float() + 300) / 400, atol=1e-4, rtol=1e-4)
 
 
 def test_outside_the_slice_there_is_air():
     images = torch.full((1, 32, 32), 325, dtype=torch.int16)
-    draw = draw_whole_slices(1, PLAIN, 32, (0.5, 0.5), generator(0))
+    draw = draw_whole_slices(1, settings.Finetune(**STILL | {"scale_min": 0.5, "scale_max": 0.5}), 32, generator(0))
     view = render(images, draw, 32, SCALE)
     air = (-1024 + 300) / 400
     assert view[0, 0, 0, 0].item() == pytest.approx(air, abs=1e-4)
@@ -53,7 +63,7 @@ def test_outside_the_slice_there_is_air():
 
 def test_contrast_and_gamma_act_as_defined():
     images = slices(1)
-    maps = draw_whole_slices(1, PLAIN, 48, (1.0, 1.0), generator(0)).maps
+    maps = draw_whole_slices(1, WHOLE, 48, generator(0)).maps
     draw = ViewDraw(maps, torch.tensor([False]), torch.tensor([1.2]), torch.tensor([0.8]))
     unit = (images[0].numpy().astype(float) + 1024) / 1349
     expected = np.clip((unit - unit.mean()) * 1.2 + unit.mean(), 0, 1) ** 0.8
@@ -64,7 +74,7 @@ def test_contrast_and_gamma_act_as_defined():
 def test_slice_scope_gives_every_slice_mean_0_and_std_1_and_survives_an_empty_one():
     images = slices(2)
     images[1] = -1024
-    draw = draw_whole_slices(2, PLAIN, 48, (1.0, 1.0), generator(0))
+    draw = draw_whole_slices(2, WHOLE, 48, generator(0))
     view = render(images, draw, 48, HuScale(-1024, 325, 0, 1, "slice"))
     assert view[0].mean().abs() < 1e-3
     assert view[0].std().item() == pytest.approx(1, abs=1e-3)
@@ -153,17 +163,51 @@ def test_a_mirror_swaps_left_and_right_structures_and_only_a_left_right_mirror_d
     labels = torch.zeros(2, 32, 32, dtype=torch.uint8)
     labels[:, 10, 4], labels[:, 10, 28], labels[:, 20, 16] = 1, 2, 3  # left, right, middle
     swap = mirror_labels(["Left", "Right", "Middle"], [["Left", "Right"]])
-    for views, flipped, upside_down in (
-        (PLAIN.model_copy(update={"flip_horizontal_probability": 1.0}), True, False),
-        (PLAIN.model_copy(update={"flip_vertical_probability": 1.0}), False, True),
+    for how, flipped, upside_down in (
+        (WHOLE.model_copy(update={"flip_horizontal_probability": 1.0}), True, False),
+        (WHOLE.model_copy(update={"flip_vertical_probability": 1.0}), False, True),
     ):
-        draw = draw_whole_slices(2, views, 32, (1.0, 1.0), generator(0))
+        draw = draw_whole_slices(2, how, 32, generator(0))
         cut = render_labels(labels, draw, 32, swap)[0]
         row = 31 - 10 if upside_down else 10
         # The structure on the patient's left side of the picture keeps the name "Left".
         assert cut[row, 31 - 28 if flipped else 4] == 1
         assert cut[row, 31 - 4 if flipped else 28] == 2
         assert torch.bincount(cut.flatten(), minlength=4).tolist() == [32 * 32 - 3, 1, 1, 1]
+
+
+def test_a_shift_moves_image_and_label_together():
+    """A bright block with a label: after every shift the label lies where the block is, and it has been shifted."""
+    images = torch.full((50, 48, 48), -1024, dtype=torch.int16)
+    labels = torch.zeros(50, 48, 48, dtype=torch.uint8)
+    images[:, 20:28, 12:20], labels[:, 20:28, 12:20] = 325, 1
+    draw = draw_whole_slices(50, settings.Finetune(**STILL | {"translation_fraction": 0.2}), 48, generator(0))
+    inside = render(images, draw, 48, SCALE)[:, 0] > (-350 + 300) / 400
+    cut = render_labels(labels, draw, 48, torch.arange(2)) > 0
+    assert ((inside & cut).sum((1, 2)) / (inside | cut).sum((1, 2))).min() > 0.75  # half a pixel at the borders
+    rows = torch.stack([on.nonzero()[:, 0].float().mean() for on in cut]) - 23.5
+    columns = torch.stack([on.nonzero()[:, 1].float().mean() for on in cut]) - 15.5
+    for shift in (rows, columns):
+        assert shift.abs().max() <= 0.2 * 48 + 0.5
+        assert shift.min() < -6
+        assert shift.max() > 6
+
+
+def test_fine_tuning_turns_no_patient_upside_down_but_mirrors_left_and_right():
+    """By default; the paper's pre-training mirrors both ways."""
+    draw = draw_whole_slices(200, settings.Finetune(), 48, generator(0))
+    across, down = draw.maps[:, 0, 0], draw.maps[:, 1, 1]  # signs of the axes; rotations are small
+    assert (down > 0).all()
+    assert 0.4 < (across < 0).float().mean() < 0.6
+    assert torch.equal(across < 0, draw.flip_horizontal)
+    assert (draw_views(200, FULL, 48, generator(0)).maps[:, 1, 1] < 0).any()
+
+
+def test_a_range_that_ends_before_it_begins_is_refused():
+    for section, name in (("finetune", "gamma"), ("finetune", "scale"), ("views", "crop_scale"), ("views", "contrast")):
+        words = [f"{section}.{name}_min=1.2", f"{section}.{name}_max=1.1"]
+        with pytest.raises(ValueError, match=rf"{section}\.{name}_min=1.2 is above {section}\.{name}_max=1.1"):
+            settings.resolve("smoke", words)
 
 
 def test_a_pair_of_unknown_structures_is_refused():

@@ -8,7 +8,7 @@ Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -41,6 +41,7 @@ class Prepare(Section):
     hu_max: float = 325.0
     image_size: int = Field(384, ge=32)  # paper: "center-cropped each slice to the size of 384x384"
     in_plane_spacing_mm: float | None = Field(None, gt=0)  # None: never resample, as in the paper
+    antialias: bool = True  # where resampling shrinks a slice, a pixel is the mean HU of the area that it covers
     absent_structures: Literal["not_contoured", "absent"] = "not_contoured"  # what zero voxels in a whole patient mean
     train_fraction: float = Field(0.4, gt=0, lt=1)  # paper: 40/10/50 cases of the in-house sets
     validation_fraction: float = Field(0.1, gt=0, lt=1)
@@ -59,13 +60,9 @@ class Prepare(Section):
         return self
 
 
-class Views(Section):
-    """The augmentations of the paper: "cropping & scaling, rotation, vertical & horizontal flipping, and contrast &
-    gamma adjustment". It gives no ranges; scale, contrast and gamma are those of PGL (Xie et al. 2020)."""
+class Augmentation(Section):
+    """Random changes of a slice, of which `views.*` and `finetune.*` each have their own values."""
 
-    crop_size: int = Field(224, ge=32)  # paper: "randomly cropped and scaled every input image to 224x224"
-    crop_scale_min: float = Field(1.1, gt=0)  # side of the source window, in units of crop_size
-    crop_scale_max: float = Field(1.4, gt=0)
     rotation_degrees_max: float = Field(15.0, ge=0, le=180)
     rotation_probability: float = Field(0.5, ge=0, le=1)
     flip_horizontal_probability: float = Field(0.5, ge=0, le=1)
@@ -78,12 +75,26 @@ class Views(Section):
     gamma_probability: float = Field(0.5, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _check(self) -> Views:
-        _require_multiple_of_32("views.crop_size", self.crop_size)
-        for name in ("crop_scale", "contrast", "gamma"):
+    def _check_ranges(self) -> Self:
+        section = type(self).__name__.lower()
+        for name in [field.removesuffix("_min") for field in type(self).model_fields if field.endswith("_min")]:
             low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if low > high:
-                raise ValueError(f"views.{name}_min={low} is above views.{name}_max={high}")
+                raise ValueError(f"{section}.{name}_min={low} is above {section}.{name}_max={high}")
+        return self
+
+
+class Views(Augmentation):
+    """The augmentations of the paper: "cropping & scaling, rotation, vertical & horizontal flipping, and contrast &
+    gamma adjustment". It gives no ranges; scale, contrast and gamma are those of PGL (Xie et al. 2020)."""
+
+    crop_size: int = Field(224, ge=32)  # paper: "randomly cropped and scaled every input image to 224x224"
+    crop_scale_min: float = Field(1.1, gt=0)  # side of the source window, in units of crop_size
+    crop_scale_max: float = Field(1.4, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Views:
+        _require_multiple_of_32("views.crop_size", self.crop_size)
         return self
 
 
@@ -134,8 +145,9 @@ class Pretrain(Section):
         return self
 
 
-class Finetune(Section):
-    """Supervised training of the encoder-decoder on few labelled patients."""
+class Finetune(Augmentation):
+    """Supervised training of the encoder-decoder on few labelled patients. Where the paper gives no number, the values
+    are those that served best on development patients (docs/LOG.md, 2026-11-28)."""
 
     without_effect = frozenset({"patients"})  # has its effect through the cases that it chooses
 
@@ -148,15 +160,29 @@ class Finetune(Section):
     learning_rate: float = Field(1e-3, gt=0)  # paper: "initial learning rate to 0.001"
     pretrained_learning_rate_factor: float = Field(1.0, gt=0)  # for transferred weights
     weight_decay: float = Field(0.0, ge=0)
+    warmup_fraction: float = Field(0.1, ge=0, lt=1)  # share of all steps in which the rate rises linearly to its peak
     polynomial_power: float = Field(0.9, gt=0)  # paper: "a polynomial learning scheduler"; DeepLab's power
     batch_size: int = Field(8, ge=1)  # paper: "batch size to 8"
     epochs: int = Field(100, ge=1)  # paper: "maximum epoch to 100"
     steps_per_epoch: int | None = Field(None, ge=1)
     patience_epochs: int = Field(20, ge=1)  # paper: "we also applied an early stopping mechanism"; it gives no number
     validate_every_epochs: int = Field(1, ge=1)
-    dice_weight: float = Field(0.5, ge=0, le=1)  # the rest is cross-entropy
-    scale_min: float = Field(0.9, gt=0)  # zoom of the whole slice; the input stays prepare.image_size
-    scale_max: float = Field(1.1, gt=0)
+    dice_weight: float = Field(0.2, ge=0, le=1)  # the rest is cross-entropy
+    # log_frequencies: untrained scores say how often each label is in the labelled slices; default: PyTorch's bias,
+    # with which hundreds of steps pass before any structure is predicted.
+    classifier_bias: Literal["log_frequencies", "default"] = "log_frequencies"
+    by_structure_fraction: float = Field(0.5, ge=0, le=1)  # share of a batch: draw a structure, then a slice with it
+    scale_min: float = Field(0.8, gt=0)  # zoom of the whole slice; the input stays prepare.image_size
+    scale_max: float = Field(1.25, gt=0)
+    translation_fraction: float = Field(0.1, ge=0, le=0.5)  # greatest shift along each axis, in units of the side
+    rotation_probability: float = Field(1.0, ge=0, le=1)
+    flip_vertical_probability: float = Field(0.0, ge=0, le=1)  # no patient lies upside down
+    contrast_min: float = Field(0.6, gt=0)
+    contrast_max: float = Field(1.4, gt=0)
+    contrast_probability: float = Field(0.8, ge=0, le=1)
+    gamma_min: float = Field(0.6, gt=0)
+    gamma_max: float = Field(1.7, gt=0)
+    gamma_probability: float = Field(0.8, ge=0, le=1)
     precision: Precision = "bf16"
 
     @model_validator(mode="after")

@@ -101,7 +101,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         counts = np.bincount(volume.labels.ravel(), minlength=n_structures + 1)[1:]
     drawn = volume.labels is not None
     contoured = [drawn and (bool(c) or facts["absent_structures"] == "absent") for c in counts]
-    image, labels = _to_spacing(volume, settings.in_plane_spacing_mm)
+    image, labels = _to_spacing(volume, settings.in_plane_spacing_mm, settings.antialias)
     image = np.clip(np.rint(image), settings.hu_min, settings.hu_max).astype(np.int16)
     stored = crop_or_pad(image, side, fill=round(settings.hu_min))
     stored_labels = None if labels is None else crop_or_pad(labels, side, fill=0)
@@ -148,15 +148,35 @@ def crop_or_pad(array: np.ndarray, side: int, fill: int) -> np.ndarray:
     return out
 
 
-def _to_spacing(volume: Volume, spacing_mm: float | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Image and labels resampled in the plane to square pixels of `spacing_mm`; as they are for None."""
+def _to_spacing(volume: Volume, spacing_mm: float | None, antialias: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image and labels resampled in the plane to square pixels of `spacing_mm`; as they are for None.
+
+    antialias: along an axis that becomes shorter the image is averaged over the length of each new pixel; a point read
+    between two old pixels would keep noise and miss what is thinner. Labels are those of the nearest pixel.
+    """
     if spacing_mm is None:
         return volume.image_hu, volume.labels
-    zoom = (1.0, volume.spacing_mm[1] / spacing_mm, volume.spacing_mm[2] / spacing_mm)
-    image = ndimage.zoom(volume.image_hu.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest")
-    if volume.labels is None:
-        return image, None
-    return image, ndimage.zoom(volume.labels, zoom, order=0, grid_mode=True, mode="grid-constant")
+    zoom = [1.0, volume.spacing_mm[1] / spacing_mm, volume.spacing_mm[2] / spacing_mm]
+    labels = None
+    if volume.labels is not None:
+        labels = ndimage.zoom(volume.labels, zoom, order=0, grid_mode=True, mode="grid-constant")
+    image = volume.image_hu.astype(np.float32)
+    for axis in (1, 2):
+        if antialias and (n := round(image.shape[axis] * zoom[axis])) < image.shape[axis]:
+            image, zoom[axis] = _area_average(image, axis, n), 1.0
+    return ndimage.zoom(image, zoom, order=1, grid_mode=True, mode="nearest"), labels
+
+
+def _area_average(array: np.ndarray, axis: int, n: int) -> np.ndarray:
+    """The array with `n` entries along an axis, each the mean over an n-th of its length, float32."""
+    lines = np.moveaxis(array, axis, -1).astype(np.float64)
+    size = lines.shape[-1]
+    integral = np.concatenate([np.zeros_like(lines[..., :1]), lines.cumsum(-1)], -1)
+    edges = np.arange(n + 1) * (size / n)
+    whole = np.minimum(edges.astype(int), size - 1)
+    at_edges = integral[..., whole] + (edges - whole) * lines[..., whole]
+    mean: np.ndarray = np.diff(at_edges, axis=-1) * (n / size)
+    return np.moveaxis(mean, -1, axis).astype(np.float32)
 
 
 def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
@@ -170,6 +190,7 @@ def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
         "hu_min": settings.hu_min,
         "hu_max": settings.hu_max,
         "in_plane_spacing_mm": settings.in_plane_spacing_mm,
+        **({} if settings.in_plane_spacing_mm is None else {"antialias": settings.antialias}),
     }
 
 

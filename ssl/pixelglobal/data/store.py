@@ -46,6 +46,7 @@ class Store:
     hu_min: float
     hu_max: float
     in_plane_spacing_mm: float | None
+    antialias: bool  # whether slices that resampling has shrunk were averaged over areas
 
     @staticmethod
     def open(root: Path | str) -> Store:
@@ -69,6 +70,7 @@ class Store:
             hu_min=facts["hu_min"],
             hu_max=facts["hu_max"],
             in_plane_spacing_mm=facts["in_plane_spacing_mm"],
+            antialias=facts.get("antialias", False),  # a store of 0.2.0 was not
         )
 
     @cached_property

@@ -6,7 +6,7 @@ Shape letters: B images, H rows, W columns, L labels, Z slices of a scan.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import Float, Float64, Int16, UInt8
 from torch import Tensor, nn
 
 from pixelglobal.config.schema import Config
@@ -27,6 +27,16 @@ class Segmenter(nn.Module):
         """The score of each label at each pixel of slices."""
         scores: Tensor = self.classifier(self.backbone(x))
         return scores
+
+    @torch.no_grad()
+    def expect_frequencies(self, frequency_L: Float64[Tensor, " L"]) -> None:
+        """Let the untrained scores say how often each label is found: the classifier's bias becomes its logarithm.
+
+        A network that starts from equal scores first learns that nearly everything is background and has to leave that
+        plateau again (the prior of Lin et al. 2017, focal loss, section 3.3). The frequencies are positive.
+        """
+        assert self.classifier.bias is not None
+        self.classifier.bias.copy_(frequency_L.log())
 
 
 @torch.no_grad()

@@ -28,8 +28,8 @@ from pixelglobal.networks.segmenter import predict_labels
 from pixelglobal.seeds import generator
 from pixelglobal.training.checkpoints import load_training_state, save_model, save_training_state
 from pixelglobal.training.initial_segmenter import InitialSegmenter, initial_segmenter
-from pixelglobal.training.labelled import slices_of_step, training_slices
-from pixelglobal.training.optim import finetuning_optimizer, polynomial, set_learning_rate, steps_per_epoch
+from pixelglobal.training.labelled import SliceSampler, class_frequencies, training_slices
+from pixelglobal.training.optim import finetuning_optimizer, set_learning_rate, steps_per_epoch, warmup_polynomial
 from pixelglobal.training.runs import Run, append_metrics
 from pixelglobal.training.workers import averaging_gradients, value_of_the_first_worker
 from pixelglobal.version import __version__
@@ -52,9 +52,9 @@ def finetune(
     The best epoch by mean validation Dice (3-D, per patient, over contoured structures) is what is returned.
     """
     settings = config.finetune
-    start = initial_segmenter(config, store, pretrained, device)
-    optimizer = finetuning_optimizer(start.model, start.transferred, settings)
     slices = training_slices(config, store, train_cases)
+    start = initial_segmenter(config, store, pretrained, device, class_frequencies(slices))
+    optimizer = finetuning_optimizer(start.model, start.transferred, settings)
     # The first worker judges for all: the others' running averages of batch norms differ a little from its own.
     validation = {case: store.read_case(case) for case in validation_cases if run.rank == 0}
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
@@ -64,7 +64,8 @@ def finetune(
         scaler.load_state_dict(progress.pop("scaler"))
     swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
     model = averaging_gradients(start.model, run.world_size)
-    training = _Training(config, run, slices, model, optimizer, scaler, start.scale, swap)
+    steps, sampler = steps_per_epoch(settings, len(slices)), SliceSampler(slices, config)
+    training = _Training(config, run, sampler, steps, model, optimizer, scaler, start.scale, swap)
     facts = _facts(config, store, start, [*train_cases, *validation_cases])
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
@@ -111,7 +112,8 @@ class _Training:
 
     config: Config
     run: Run
-    slices: SliceBatch
+    sampler: SliceSampler
+    steps: int  # of an epoch
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -123,16 +125,20 @@ class _Training:
 
         Raises RuntimeError if a loss is not finite.
         """
-        settings, steps = self.config.finetune, steps_per_epoch(self.config.finetune, len(self.slices))
+        settings, steps = self.config.finetune, self.steps
         total_steps = settings.epochs * steps
         losses = []
         self.model.train()
         for step in range(epoch * steps, (epoch + 1) * steps):
-            rate = polynomial(
-                step, start=settings.learning_rate, power=settings.polynomial_power, total_steps=total_steps
+            rate = warmup_polynomial(
+                step,
+                peak=settings.learning_rate,
+                power=settings.polynomial_power,
+                warmup_steps=settings.warmup_fraction * total_steps,
+                total_steps=total_steps,
             )
             set_learning_rate(self.optimizer, rate)
-            batch = slices_of_step(self.slices, self.config, step, self.run.rank, self.run.world_size)
+            batch = self.sampler.of_step(step, self.run.rank, self.run.world_size)
             losses.append(self._step(step, batch.to(device)))
         return {
             "stage": "finetune",
@@ -146,9 +152,8 @@ class _Training:
     def _step(self, step: int, batch: SliceBatch) -> Tensor:
         """One optimiser step; returns the loss, still on the device."""
         settings, device, side = self.config.finetune, batch.image_hu.device, batch.image_hu.shape[-1]
-        zoom = (settings.scale_min, settings.scale_max)
         step_generator = generator(self.config.seed, "fine-tuning views", step, self.run.rank)
-        draw = draw_whole_slices(len(batch), self.config.views, side, zoom, step_generator).to(device)
+        draw = draw_whole_slices(len(batch), settings, side, step_generator).to(device)
         images = render(batch.image_hu, draw, side, self.scale).contiguous(memory_format=torch.channels_last)
         labels = render_labels(batch.label, draw, side, self.swap)
         # In a mirrored slice the left structure takes the right one's name, and with it its being contoured or not.

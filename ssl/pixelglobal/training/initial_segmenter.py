@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
@@ -15,6 +15,7 @@ from pixelglobal.networks.segmenter import Segmenter
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.seeds import derive, seeded
 from pixelglobal.training.checkpoints import read_model, transfer
+from pixelglobal.training.pretrain import hu_scale
 from pixelglobal.views.intensity import HuScale
 
 
@@ -29,20 +30,24 @@ class InitialSegmenter:
     cases_seen: dict[str, str]  # SHA-256 of the voxels of every scan that the weights have seen
 
 
-def initial_segmenter(config: Config, store: Store, pretrained: Path | None, device: torch.device) -> InitialSegmenter:
+def initial_segmenter(
+    config: Config, store: Store, pretrained: Path | None, device: torch.device, frequency_L: Tensor
+) -> InitialSegmenter:
     """A segmenter with the weights of a pre-trained model folder, or with random ones (None).
 
+    Both see the same intensities: random weights get the scale that a pre-training on this store would have.
+    frequency_L: how often each label is found in the labelled slices, float64 [L], for the classifier's bias.
     Raises ValueError if the folder holds another kind of model, weights of another network, or weights that were
     trained on another range of HU than the store has.
     """
     model = seeded(
         lambda: Segmenter(ResUNet(config.network), len(store.structures) + 1), derive(config.seed, "segmenter weights")
     )
+    if config.finetune.classifier_bias == "log_frequencies":
+        model.expect_frequencies(frequency_L)
     if pretrained is None:
-        facts = store.normalization(store.splits.train)
-        scale = HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
         place(model, device)
-        return InitialSegmenter(model, scale, (), "random initialisation", {})
+        return InitialSegmenter(model, hu_scale(config, store), (), "random initialisation", {})
     saved = read_model(pretrained)[1]
     if saved.get("kind") != "pretrained":
         raise ValueError(f"{pretrained} holds a {saved.get('kind')!r} model; fine-tuning starts from a pretrained one")

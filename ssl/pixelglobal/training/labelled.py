@@ -1,4 +1,4 @@
-"""Which labelled patients and which of their slices a fine-tuning sees."""
+"""Which labelled patients and which of their slices a fine-tuning sees, and how often each label is in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pixelglobal.config.schema import Config
 from pixelglobal.data.slices import SliceBatch
@@ -38,7 +39,7 @@ def training_slices(config: Config, store: Store, cases: Sequence[str]) -> Slice
     for case in cases:
         whole = store.read_case(case)
         if config.finetune.slices == "labelled":
-            labelled = whole.label.flatten(1).any(1)
+            labelled = (whole.label != 0).flatten(1).any(1)
             empty = (~labelled).nonzero().squeeze(1)
             share = config.finetune.empty_slice_fraction
             count = min(len(empty), round(int(labelled.sum()) * share / (1 - share)))
@@ -49,9 +50,53 @@ def training_slices(config: Config, store: Store, cases: Sequence[str]) -> Slice
     return SliceBatch.concatenate(parts)
 
 
-def slices_of_step(slices: SliceBatch, config: Config, step: int, rank: int, world_size: int) -> SliceBatch:
-    """One worker's slices of a step: consecutive places in an endless chain of seeded permutations."""
-    n, share = len(slices), config.finetune.batch_size // world_size
-    places = (step * world_size + rank) * share + np.arange(share)
-    orders = {r: np.random.default_rng(derive(config.seed, "order", int(r))).permutation(n) for r in set(places // n)}
-    return slices.select(torch.tensor([orders[place // n][place % n] for place in places]))
+def class_frequencies(slices: SliceBatch) -> Tensor:
+    """The share of pixels that each label has, float64 [L], background first; all are positive.
+
+    A structure's share is among slices of patients in whom it was contoured: elsewhere nobody says where it lies. One
+    without any voxel counts as one pixel.
+    """
+    pixels = slices.label.numel()
+    seen = slices.contoured.sum(0).double() * (pixels / len(slices))
+    count = torch.bincount(slices.label.flatten().long(), minlength=len(seen)).double().clamp_min(1)
+    share = count / torch.where(seen > 0, seen, float(pixels))
+    share[0] = (1 - share[1:].sum()).clamp_min(1 / pixels)
+    return share
+
+
+class SliceSampler:
+    """Chooses the slices of each step, as a function of the seed, the step and the place in the batch.
+
+    A part of each batch (`finetune.by_structure_fraction`) is drawn by structure: a structure, all with a voxel being
+    equally likely, then a slice that holds it. The other slices are consecutive places in an endless chain of seeded
+    permutations, so each comes equally often. The shares of several workers are together what one worker would draw.
+    """
+
+    def __init__(self, slices: SliceBatch, config: Config) -> None:
+        self._slices, self._seed = slices, config.seed
+        holding = [(slices.label == c).flatten(1).any(1).nonzero()[:, 0] for c in range(1, slices.contoured.shape[1])]
+        self._holding = [positions.numpy() for positions in holding if len(positions)]
+        size = config.finetune.batch_size
+        fraction = config.finetune.by_structure_fraction if self._holding else 0.0
+        # Spread over the batch, so that every worker has its part of them.
+        self._by_structure = np.diff(np.floor(np.arange(size + 1) * fraction)) > 0
+
+    def of_step(self, step: int, rank: int, world_size: int) -> SliceBatch:
+        """One worker's slices of a step."""
+        share = len(self._by_structure) // world_size
+        positions = self._positions(step)[rank * share : (rank + 1) * share]
+        return self._slices.select(torch.from_numpy(positions))
+
+    def _positions(self, step: int) -> np.ndarray:
+        """Positions of the slices of the whole batch, int64 [B]."""
+        n, chained = len(self._slices), ~self._by_structure
+        places = step * chained.sum() + np.arange(chained.sum())
+        turns = {turn: np.random.default_rng(derive(self._seed, "order", int(turn))) for turn in set(places // n)}
+        orders = {turn: draws.permutation(n) for turn, draws in turns.items()}
+        draws = np.random.default_rng(derive(self._seed, "by structure", step))
+        positions = np.empty(len(chained), np.int64)
+        positions[chained] = [orders[place // n][place % n] for place in places]
+        positions[~chained] = [
+            draws.choice(self._holding[draws.integers(len(self._holding))]) for _ in range(int((~chained).sum()))
+        ]
+        return positions

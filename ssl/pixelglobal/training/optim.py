@@ -65,13 +65,16 @@ def warmup_cosine(step: int, *, peak: float, warmup_steps: float, total_steps: i
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def polynomial(step: int, *, start: float, power: float, total_steps: int) -> float:
-    """Learning rate that falls from `start` to 0 as (1 - step / total) ** power.
+def warmup_polynomial(step: int, *, peak: float, power: float, warmup_steps: float, total_steps: int) -> float:
+    """Learning rate of a step: linear from 0 to `peak` over the warm-up, then (1 - progress) ** power of it, down to 0.
 
-    >>> polynomial(5, start=1.0, power=1.0, total_steps=10)
-    0.5
+    >>> [warmup_polynomial(s, peak=1.0, power=1.0, warmup_steps=2, total_steps=6) for s in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
-    return float(start * max(0.0, 1 - step / total_steps) ** power)
+    if step < warmup_steps:
+        return peak * min(1.0, (step + 1) / warmup_steps)
+    progress = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
+    return float(peak * max(0.0, 1 - progress) ** power)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int16, Int64, Integer
 from torch import Tensor
 
-from pixelglobal.config.schema import Views
+from pixelglobal.config.schema import Augmentation, Finetune, Views
 from pixelglobal.devices import send
 from pixelglobal.views.geometry import read_view, view_map
 from pixelglobal.views.intensity import HuScale, normalize
@@ -54,15 +54,12 @@ def draw_views(n: int, views: Views, image_size: int, generator: torch.Generator
     return _finish_draw(center, scale, views.crop_size, views, generator)
 
 
-def draw_whole_slices(
-    n: int, views: Views, image_size: int, zoom: tuple[float, float], generator: torch.Generator
-) -> ViewDraw:
-    """n draws for fine-tuning: the whole slice at its own size, with the same rotation, flips, contrast and gamma.
-
-    zoom: the least and the greatest factor by which what the slice shows is magnified.
-    """
-    center = torch.full((n, 2), image_size / 2, dtype=torch.float64)
-    return _finish_draw(center, 1 / _uniform(n, *zoom, generator), image_size, views, generator)
+def draw_whole_slices(n: int, settings: Finetune, image_size: int, generator: torch.Generator) -> ViewDraw:
+    """n draws for fine-tuning: the whole slice at its own size, moved, zoomed, rotated, mirrored, its HU changed."""
+    zoom = _uniform(n, settings.scale_min, settings.scale_max, generator)
+    reach = settings.translation_fraction * image_size
+    center = torch.stack([image_size / 2 + _uniform(n, -reach, reach, generator) for _ in range(2)], -1)
+    return _finish_draw(center, 1 / zoom, image_size, settings, generator)
 
 
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Float64[Tensor, " {n}"]:
@@ -73,7 +70,7 @@ def _finish_draw(
     center: Float64[Tensor, "B 2"],
     scale: Float64[Tensor, " B"],
     side: int,
-    views: Views,
+    settings: Augmentation,
     generator: torch.Generator,
 ) -> ViewDraw:
     """Draw rotation, flips, contrast and gamma of views whose centre and scale are known."""
@@ -82,15 +79,15 @@ def _finish_draw(
     def happens(probability: float) -> Bool[Tensor, " B"]:
         return torch.rand(n, generator=generator) < probability
 
-    degrees = _uniform(n, -views.rotation_degrees_max, views.rotation_degrees_max, generator)
-    rotation = torch.where(happens(views.rotation_probability), degrees * (math.pi / 180), 0.0)
-    flip_horizontal = happens(views.flip_horizontal_probability)
-    flip_vertical = happens(views.flip_vertical_probability)
+    degrees = _uniform(n, -settings.rotation_degrees_max, settings.rotation_degrees_max, generator)
+    rotation = torch.where(happens(settings.rotation_probability), degrees * (math.pi / 180), 0.0)
+    flip_horizontal = happens(settings.flip_horizontal_probability)
+    flip_vertical = happens(settings.flip_vertical_probability)
     maps = view_map(center, scale, rotation, flip_horizontal, flip_vertical, side)
-    change = happens(views.contrast_probability)
-    contrast = torch.where(change, _uniform(n, views.contrast_min, views.contrast_max, generator), 1.0)
-    change = happens(views.gamma_probability)
-    gamma = torch.where(change, _uniform(n, views.gamma_min, views.gamma_max, generator), 1.0)
+    change = happens(settings.contrast_probability)
+    contrast = torch.where(change, _uniform(n, settings.contrast_min, settings.contrast_max, generator), 1.0)
+    change = happens(settings.gamma_probability)
+    gamma = torch.where(change, _uniform(n, settings.gamma_min, settings.gamma_max, generator), 1.0)
     return ViewDraw(maps, flip_horizontal, contrast.float(), gamma.float())
 
 
