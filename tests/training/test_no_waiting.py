@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pixelglobal.methods import METHODS
+from pixelglobal.config.registry import METHODS
 from pixelglobal.seeds import generator
 from pixelglobal.training.optim import pretraining_optimizer
 from tests.methods.test_methods import a_pair, built, of
