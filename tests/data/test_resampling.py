@@ -77,3 +77,19 @@ def test_a_store_knows_whether_it_was_antialiased(phantom_folder, tiny, tmp_path
     assert Store.open(rough.root).antialias is False
     with pytest.raises(ValueError, match="antialias=None there, True now"):
         prepare(phantom_folder, rough.root, shrunk)
+
+
+def test_the_ceiling_is_the_dice_of_labels_that_went_through_the_store(phantom_folder, store, tiny, tmp_path):
+    """1 on the scan's own grid; below it on a coarse one, and what `paste_back` gives."""
+    assert store.dice_ceiling == dict.fromkeys(store.structures, 1.0)
+    coarse = prepare(phantom_folder, tmp_path / "coarse", tiny.prepare.model_copy(update={"in_plane_spacing_mm": 40.0}))
+    dice = {name: [] for name in store.structures}
+    for case in store.splits.train + store.splits.validation + store.splits.test:
+        label = np.asarray(nib.load(store.label_path(case)).dataobj).transpose(2, 1, 0)
+        pasted = coarse.store.paste_back(case, coarse.store.read_case(case).label.numpy())
+        for c, name in enumerate(store.structures, 1):
+            a, b = label == c, pasted == c
+            dice[name].append(2 * (a & b).sum() / (a.sum() + b.sum()))
+    expected = {name: np.mean(values) for name, values in dice.items()}
+    assert coarse.store.dice_ceiling == pytest.approx(expected, abs=1e-4)
+    assert max(expected.values()) < 1

@@ -60,6 +60,8 @@ def prepare(
     if opened.structures:
         meaning = opened.absent_structures.replace("_", " ")
         console.print(f"A structure without a voxel in a scan counts as {meaning} (prepare.absent_structures).")
+        ceiling = ", ".join(f"{name} {100 * dice:.1f}" for name, dice in opened.dice_ceiling.items())
+        console.print(f"The highest DSC (%) that this grid allows, mean over scans: {ceiling}.", highlight=False)
 
 
 def pretrain(

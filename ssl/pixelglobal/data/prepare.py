@@ -22,7 +22,7 @@ from pixelglobal.data.cohorts import Case, Cohort
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
-from pixelglobal.data.store import Store, crop_slices
+from pixelglobal.data.store import Store, crop_slices, on_the_scan
 from pixelglobal.data.volumes import Volume, read_volume, write_labels
 from pixelglobal.files import claim_folder, read_json_object, write_file, write_json
 
@@ -130,6 +130,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "contoured": ",".join("1" if flag else "0" for flag in contoured),
         "voxels": ",".join(map(str, counts.tolist())),
         "voxels_outside_crop": outside,
+        "dice_ceiling": _dice_ceiling(volume, stored_labels, image.shape[1:], n_structures),
         "hu_sum": int(values.sum()),
         "hu_sum_of_squares": int((values**2).sum()),
         "n_pixels": values.size,
@@ -138,6 +139,22 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     }
     write_json(_record(root, volume.case), record)
     return record
+
+
+def _dice_ceiling(volume: Volume, stored_labels: np.ndarray | None, grid: tuple[int, ...], n_structures: int) -> str:
+    """DSC of each structure's stored labels, pasted back, with the scan's, separated by commas; empty where neither is.
+
+    No model that predicts on the stored grid can do better than about that.
+    """
+    if volume.labels is None or stored_labels is None:
+        return ""
+    pasted = on_the_scan(stored_labels, (grid[0], grid[1]), volume.labels.shape[1:], 0)
+    both = np.where(pasted == volume.labels, pasted, 0)
+    overlap, ours, theirs = (
+        np.bincount(labels.ravel(), minlength=n_structures + 1)[1:] for labels in (both, pasted, volume.labels)
+    )
+    sizes = ours + theirs
+    return ",".join(f"{2 * o / size:.4f}" if size else "" for o, size in zip(overlap, sizes, strict=True))
 
 
 def crop_or_pad(array: np.ndarray, side: int, fill: int) -> np.ndarray:

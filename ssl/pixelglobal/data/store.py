@@ -79,7 +79,7 @@ class Store:
         path = self.root / "cases.csv"
         if not path.is_file():
             raise ValueError(f"{self.root} has no cases.csv; run `pixelglobal prepare` again, it keeps finished cases")
-        text = {"case": str, "patient": str, "affine": str, "contoured": str, "voxels": str}
+        text = {"case": str, "patient": str, "affine": str, "contoured": str, "voxels": str, "dice_ceiling": str}
         return pd.read_csv(path, dtype=text, keep_default_na=False)  # a patient may be called NA
 
     @cached_property
@@ -152,19 +152,37 @@ class Store:
 
     def _paste_back(self, case: str, stored: np.ndarray, fill: float) -> np.ndarray:
         facts = self._facts(case)
-        rows, columns = int(facts["rows"]), int(facts["columns"])
-        grid_rows, grid_columns = int(facts["stored_rows"]), int(facts["stored_columns"])
-        whole = np.full((len(stored), grid_rows, grid_columns), fill, stored.dtype)
-        (to_y, from_y), (to_x, from_x) = (
-            crop_slices(grid_rows, self.image_size),
-            crop_slices(grid_columns, self.image_size),
-        )
-        whole[:, from_y, from_x] = stored[:, to_y, to_x]
-        if (grid_rows, grid_columns) == (rows, columns):
-            return whole
-        y = np.minimum((np.arange(rows) + 0.5) * grid_rows // rows, grid_rows - 1).astype(int)
-        x = np.minimum((np.arange(columns) + 0.5) * grid_columns // columns, grid_columns - 1).astype(int)
-        return whole[:, y][:, :, x]
+        grid = int(facts["stored_rows"]), int(facts["stored_columns"])
+        return on_the_scan(stored, grid, (int(facts["rows"]), int(facts["columns"])), fill)
+
+    @property
+    def dice_ceiling(self) -> dict[str, float]:
+        """The greatest DSC that a structure can reach on this grid: of its labels, stored and pasted back, with the
+        scan's; means over scans, NaN where no scan has it or an older version prepared the store."""
+        if "dice_ceiling" not in self.cases:
+            return dict.fromkeys(self.structures, math.nan)
+        values = [[float(v or "nan") for v in row.split(",")] for row in self.cases["dice_ceiling"] if row]
+        means = pd.DataFrame(values, columns=list(self.structures), dtype=float).mean()
+        return {name: float(mean) for name, mean in zip(self.structures, means, strict=True)}
+
+
+def on_the_scan(stored: np.ndarray, grid: tuple[int, int], scan: tuple[int, int], fill: float) -> np.ndarray:
+    """Stored slices [Z, S, S] on a scan's own grid [Z, rows, columns]: the crop undone, then the nearest pixel.
+
+    grid: rows and columns of the whole resampled slice, of which S x S were stored; scan: those of the scan; fill: the
+    value outside the crop.
+    """
+    side = stored.shape[-1]
+    whole = np.full((len(stored), *grid), fill, stored.dtype)
+    (to_y, from_y), (to_x, from_x) = crop_slices(grid[0], side), crop_slices(grid[1], side)
+    whole[:, from_y, from_x] = stored[:, to_y, to_x]
+    if grid == scan:
+        return whole
+    y, x = (
+        np.minimum((np.arange(n) + 0.5) * n_grid // n, n_grid - 1).astype(int)
+        for n, n_grid in zip(scan, grid, strict=True)
+    )
+    return whole[:, y][:, :, x]
 
 
 def crop_slices(size: int, side: int) -> tuple[slice, slice]:
