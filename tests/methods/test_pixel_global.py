@@ -131,6 +131,31 @@ def test_the_stabiliser_takes_away_the_partner_s_disagreement():
         torch.testing.assert_close(method.losses(pair, generator(0))["loss_pixel"], by_hand)
 
 
+def test_the_whole_of_eq_6_in_loops():
+    """Each pair's disagreement less its partner's, as printed, weighted by 1 - U, averaged over pixels and images."""
+    config = settings.variant(changed(stabilizer="abs_pixel", detach_partner=False, mc_passes=3), "full")
+    method, pair, half = method_of(config), a_pair(config), 2
+    teacher = copy.deepcopy(method.teacher)
+    with torch.no_grad():
+        _, y_t, features, y_MC = copy.deepcopy(teacher)(pair.view_2, pair.image_M, pair.pixel_2_M)
+        y_s = copy.deepcopy(method.student)(pair.view_1, pair.image_M, pair.pixel_1_M)[1]
+        pixels = MatchedPixels(features, y_MC, pair.image_M, pair.pixel_2_M, pair.matched_B)
+        how, center = section(config).passes, torch.zeros(y_t.shape[-1])
+        certainty = 1 - teacher_uncertainty(teacher, center, pixels, how, generator(4)).double()
+        code = (y_t.double() / 0.04).softmax(-1)
+        ce = [-float((code[m] * (y_s[m].double() / 0.1).log_softmax(-1)).sum()) for m in range(len(y_s))]
+    by_image = [[m for m in range(len(ce)) if pair.image_M[m] == image] for image in range(2 * half)]
+    losses = []
+    for image, own in enumerate(by_image):
+        partner = by_image[(image + half) % (2 * half)]
+        assert [int(pair.pixel_1_M[m]) for m in own] == [int(pair.pixel_1_M[m]) for m in partner]
+        weighted = [float(certainty[m]) * abs(ce[m] - ce[other]) for m, other in zip(own, partner, strict=True)]
+        losses.append(sum(weighted) / len(weighted))
+    assert certainty.std() > 0.05  # so that U and 1 - U differ
+    ours = method.losses(pair, generator(4))["loss_pixel"].item()
+    assert ours == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
 def test_equal_partners_leave_nothing():
     config = settings.variant(BASE, "gpc")
     pair = a_pair(config)
@@ -215,6 +240,20 @@ def test_centres_move_after_use_and_only_when_asked():
     with torch.no_grad():
         logits = method_of(BASE).teacher(pair.view_2, pair.image_M, pair.pixel_2_M)[1]
     torch.testing.assert_close(guarded.center_pixel, 0.1 * logits.mean(0))
+
+
+def test_both_centres_are_of_the_teacher_s_logits():
+    """A teacher that differs from its student tells whose logits move the centres."""
+    method, pair = method_of(BASE), a_pair(BASE)
+    with torch.no_grad():
+        for parameter in method.teacher.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator(7)))
+        z_t, y_t, _, _ = copy.deepcopy(method.teacher)(pair.view_2, pair.image_M, pair.pixel_2_M)
+        z_s = copy.deepcopy(method.student)(pair.view_1, pair.image_M, pair.pixel_1_M)[0]
+    method.losses(pair, generator(0))
+    torch.testing.assert_close(method.center_global, 0.1 * z_t.mean(0))
+    torch.testing.assert_close(method.center_pixel, 0.1 * y_t.mean(0))
+    assert (z_t.mean(0) - z_s.mean(0)).abs().max() > 1e-3
 
 
 def test_symmetric_is_the_mean_of_both_directions():
