@@ -1,7 +1,7 @@
-"""`python -m experiments plan|register|run|status|report STUDY|all`: the studies, from the checkout; `browse`: their
-pages; `bench NAME`: what things cost; `demo`: all of it on a synthetic cohort.
+"""Run the studies from a checkout: plan, register, run, status and report take the name of a study, or all.
 
-The same command again continues: finished stages cost nothing.
+`browse` shows the reports, `bench` measures costs, and `demo` runs everything on a synthetic cohort. The same command
+again continues where it stopped: what is finished is not computed again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ from pixelglobal.data.phantom import make_phantom_cohort
 from pixelglobal.data.prepare import prepare
 from pixelglobal.tables.terminal import for_terminal
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 app.add_typer(bench, name="bench")
 console = Console()
 
@@ -61,14 +63,18 @@ def plan(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
-    price_per_hour: Annotated[float | None, typer.Option(help="Of a GPU, or of a CPU core without one.")] = None,
-    calibrate: Annotated[bool, typer.Option(help="Measure a few steps of work that never ran here.")] = True,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="The price of a GPU for an hour, or of a CPU core without one.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Measure a few steps of trainings that were never run on this machine.")
+    ] = True,
 ) -> None:
-    """Print what a study will compute, what is there already, and what the rest costs; trains nothing."""
+    """Print what a study will compute, what is finished, and what the rest will cost, without training anything."""
     selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
     for one in selection.studies:
         console.print(f"{one.title}. {one.question} {one.cost}", soft_wrap=True, highlight=False, markup=False)
-    console.print("measuring a few steps of what never ran here ..." if calibrate else "", style="dim")
+    console.print("measuring a few steps of trainings that were never run here ..." if calibrate else "", style="dim")
     made = make_plan(selection.all_pipelines, out, calibrate=calibrate)
     made.save(out / "plans" / f"{study}.json")
     show_plan(made, console, price_per_hour)
@@ -85,8 +91,10 @@ def register(
     methods: Methods = None,
     fractions: Fractions = None,
 ) -> None:
-    """Freeze what a study will compare and what will decide, before anything is trained; its report says whether it was
-    done so."""
+    """Fix what a study will compare and what will decide, before anything is trained.
+
+    The report then says whether the study was done as registered.
+    """
     selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
     for one in selection.studies:
         path = registration.register(one, selection.pipelines[one.name], out)
@@ -105,7 +113,7 @@ def run(
     methods: Methods = None,
     fractions: Fractions = None,
 ) -> None:
-    """Run what is missing of a study, then write its report and print its verdict."""
+    """Run what is not finished of a study, then write its report and print its verdict."""
     selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
     pipelines, config = selection.all_pipelines, selection.config
     if not all(pipeline.evaluate.is_complete for pipeline in pipelines):
@@ -129,7 +137,7 @@ def status(
     fractions: Fractions = None,
     watch: Annotated[bool, typer.Option(help="Look again every 5 seconds until all is done or failed.")] = False,
 ) -> None:
-    """Print what every run of a study is doing, the best so far, how long is left, and why runs failed."""
+    """Print what each run of a study is doing, the best score so far, the time left, and why runs failed."""
     request = Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions)
     pipelines = _selected(request, to_write=False).all_pipelines
     while True:
@@ -157,16 +165,16 @@ def report(
     methods: Methods = None,
     fractions: Fractions = None,
 ) -> None:
-    """Write the report of a study from what is finished, and print its verdict."""
+    """Write the report of a study from the runs that are finished, and print its verdict."""
     _write_reports(_selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions)))
 
 
 @app.command()
 def browse(
     out: Annotated[Path, typer.Option(help="The folder of the studies to show.")] = RUNS,
-    port: Annotated[int, typer.Option(help="A port of 127.0.0.1; 0 takes a free one.")] = 8100,
+    port: Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")] = 8100,
 ) -> None:
-    """Serve the reports of a folder to this machine's browser, and say how to see the trials in TensorBoard."""
+    """Show the reports of a folder in the browser of this machine, and print the command for TensorBoard."""
     if not reports_of(out):
         raise ValueError(f"no study in {out.resolve()} has a report yet: run one, or give another --out")
     server = server_of(out, port)
@@ -181,7 +189,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="The folder of everything that the demo makes.")] = Path("demo"),
     overrides: Overrides = None,
 ) -> None:
-    """Go the whole way on a synthetic cohort: scans, slices, pre-training, fine-tuning, evaluation, report."""
+    """Run everything on a synthetic cohort: scans, slices, pre-training, fine-tuning, evaluation and report."""
     cohort = make_phantom_cohort(out / "phantom")
     console.print(f"a synthetic CT cohort is in {cohort}", highlight=False)
     prepared = prepare(cohort, out / "store", resolve("smoke", overrides or ()).prepare)

@@ -21,13 +21,15 @@ from pixelglobal.data.store import Store
 StudyName = Annotated[str, typer.Argument(help=f"One of: {', '.join(STUDIES)}, all.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[SECTION.NAME=VALUE]...", help="Settings, for example pretrain.batch_size=4."),
+    typer.Argument(metavar="SECTION.NAME=VALUE", help="Settings, for example pretrain.batch_size=4."),
 ]
 Stores = Annotated[
     list[Path] | None,
-    typer.Option("--store", help="A cohort that `pixelglobal prepare` made; may be given again. [default: store]"),
+    typer.Option(
+        "--store", help="A cohort that `pixelglobal prepare` has written. Give it again for more. [default: store]"
+    ),
 ]
-Out = Annotated[Path, typer.Option(help="The folder of stages, rows and reports, which all studies share.")]
+Out = Annotated[Path, typer.Option(help="The folder of stages, rows and reports, which studies share.")]
 Preset = Annotated[str, typer.Option(help="The settings to begin with: smoke, small or paper.")]
 Seeds = Annotated[str, typer.Option(help="The training runs of each method, for example 0,1,2.")]
 Methods = Annotated[

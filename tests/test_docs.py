@@ -142,7 +142,7 @@ def test_targets_of_make_exist(text):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_named_files_exist(text):
-    saved_by_the_reader = set(re.findall(r"Save this as `([\w.]+)`", text))
+    saved_by_the_reader = set(re.findall(r"Save this as\s+`([\w.]+)`", text))
     for code in code_of(text):
         for name in re.findall(rf"^[\w./-]+\.(?:{ENDINGS.replace(' ', '|')})$", code):
             if "/" in name and not name.startswith(("OUT/", "demo/")):

@@ -1,1 +1,1 @@
-"""What things cost: against a named peer or floor, interleaved in one run, as ratios of medians."""
+"""What things cost: compared with other libraries or a lower bound, interleaved in one run, as ratios of medians."""

@@ -1,4 +1,4 @@
-"""`python -m experiments bench NAME`: print a table of costs; `--json FILE` also writes its rows and ratios."""
+"""Measure costs and error rates, and print them as a table."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from rich.console import Console
 
 from experiments.bench.timing import Findings
 
-app = typer.Typer(help=__doc__, no_args_is_help=True)
-Json = Annotated[Path | None, typer.Option("--json", help="also write rows, ratios and facts to this file")]
+app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
+Json = Annotated[Path | None, typer.Option("--json", help="Also write rows, ratios and facts to this file.")]
+Rounds = Annotated[int, typer.Option(help="How many times everything is measured, or how many studies are simulated.")]
+Encoder = Annotated[str, typer.Option(help="An encoder of timm.")]
+CropSize = Annotated[int, typer.Option(help="The side of a view in pixels.")]
+BatchSize = Annotated[int, typer.Option(help="The slices of a step.")]
+McPasses = Annotated[int, typer.Option(help="The dropout passes of the full method.")]
+Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
+Threads = Annotated[int | None, typer.Option(help="The number of CPU threads. Without it, all are used.")]
 
 
 @app.command()
-def metrics(json: Json = None, rounds: int = 15) -> None:
-    """HD95 against MONAI and surface-distance (needs the bench extra)."""
+def metrics(json: Json = None, rounds: Rounds = 15) -> None:
+    """Compare the time of HD95 with MONAI and surface-distance (needs the bench extra)."""
     from experiments.bench.metrics import bench_metrics
 
     _finish(bench_metrics(rounds), json)
@@ -25,11 +32,11 @@ def metrics(json: Json = None, rounds: int = 15) -> None:
 @app.command()
 def statistics(
     json: Json = None,
-    rounds: int = 1000,
-    n_resamples: int = 1000,
-    figure: Annotated[Path | None, typer.Option(help="also draw the false alarms, as SVG")] = None,
+    rounds: Rounds = 1000,
+    n_resamples: Annotated[int, typer.Option(help="The number of bootstrap samples of an interval.")] = 1000,
+    figure: Annotated[Path | None, typer.Option(help="Also draw the false alarms into this SVG file.")] = None,
 ) -> None:
-    """False-alarm rates of the tests, coverage of the intervals, and the time of the paper's Table 1."""
+    """Simulate the false-alarm rates of the tests and the coverage of the intervals, and time the paper's Table 1."""
     from experiments.bench.statistics import bench_statistics, drawn
 
     findings = bench_statistics(rounds, n_resamples)
@@ -38,18 +45,26 @@ def statistics(
         figure.write_text(drawn(findings), encoding="utf-8")
 
 
+@app.command("method-claims")
+def method_claims(json: Json = None, rounds: Rounds = 10_000) -> None:
+    """Simulate how often ways of claiming that a method is better are wrong, and how often they see a gain."""
+    from experiments.bench.method_claims import bench_method_claims
+
+    _finish(Findings("Claims about methods, in % of simulated studies", **bench_method_claims(rounds)), json)
+
+
 @app.command()
 def step(
     json: Json = None,
-    rounds: int = 7,
-    encoder: str = "resnet50",
-    crop_size: int = 224,
-    batch_size: int = 8,
-    mc_passes: int = 20,
-    precision: str = "fp32",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all, if not given")] = None,
+    rounds: Rounds = 7,
+    encoder: Encoder = "resnet50",
+    crop_size: CropSize = 224,
+    batch_size: BatchSize = 8,
+    mc_passes: McPasses = 20,
+    precision: Precision = "fp32",
+    threads: Threads = None,
 ) -> None:
-    """One pre-training step: GO, GP, GPC, full, full written naively, and lightly's DINO."""
+    """Time one pre-training step of GO, GP, GPC, full, full as literally written, and lightly's DINO."""
     from experiments.bench.step import Size, bench_step
 
     _finish(bench_step(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads), json)
@@ -58,15 +73,15 @@ def step(
 @app.command()
 def methods(
     json: Json = None,
-    rounds: int = 7,
-    encoder: str = "resnet50",
-    crop_size: int = 224,
-    batch_size: int = 8,
-    mc_passes: int = 20,
-    precision: str = "fp32",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all, if not given")] = None,
+    rounds: Rounds = 7,
+    encoder: Encoder = "resnet50",
+    crop_size: CropSize = 224,
+    batch_size: BatchSize = 8,
+    mc_passes: McPasses = 20,
+    precision: Precision = "fp32",
+    threads: Threads = None,
 ) -> None:
-    """A step of every method on the same slices: parameters, FLOPs, memory, slices a second."""
+    """Measure a step of every method on the same slices: parameters, FLOPs, memory, slices a second."""
     from experiments.bench.methods import bench_methods
     from experiments.bench.step import Size
 
@@ -75,17 +90,25 @@ def methods(
 
 @app.command()
 def finetuning(
-    store: Annotated[Path, typer.Option(help="a prepared store; its test split is not read")],
-    rows: Annotated[Path, typer.Option(help="a CSV to which every training adds its row; what it has is kept")],
-    recipe: Annotated[list[str] | None, typer.Option(help="again for each one; all, if not given")] = None,
-    steps: Annotated[list[int] | None, typer.Option(help="again for each number; 125, 250, 500")] = None,
-    seeds: int = 5,
-    patients: Annotated[int, typer.Option(help="labelled patients of a draw")] = 4,
-    scored: Annotated[int, typer.Option(help="unlabelled development patients that are scored")] = 12,
-    setting: Annotated[list[str] | None, typer.Option(help="section.name=value beside preset small")] = None,
+    store: Annotated[Path, typer.Option(help="A prepared store, whose test split is not read.")],
+    rows: Annotated[
+        Path, typer.Option(help="A CSV file to which every training adds its row. Its rows are not trained again.")
+    ],
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="A recipe. Give it again for more; without it, all are trained.")
+    ] = None,
+    steps: Annotated[
+        list[int] | None, typer.Option(help="Fine-tuning steps. Give it again for more; without it, 125, 250 and 500.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="The number of draws of labelled patients, each with its seed.")] = 5,
+    patients: Annotated[int, typer.Option(help="The labelled patients of a draw.")] = 4,
+    scored: Annotated[int, typer.Option(help="The development patients without labels that are scored.")] = 12,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A setting that differs from preset small. Give it again for more.")
+    ] = None,
     json: Json = None,
 ) -> None:
-    """Recipes of fine-tuning random weights, ours and others', on development patients."""
+    """Compare recipes of fine-tuning from random weights, ours and others', on development patients."""
     import torch
 
     from experiments.bench.finetuning import RECIPES, bench_finetuning
