@@ -3,8 +3,8 @@
     python -m experiments.report.generated_tables [ROWS.parquet]
 
 README has the demo's table; with a Parquet file of rows, `results/demo_rows.csv` is made anew from it first.
-docs/explanation/significance.md has the simulated error rates, and docs/method.md the results on real CT. A test
-compares all of them with the results.
+docs/explanation/significance.md has the simulated error rates and a picture of them, and docs/method.md the results on
+real CT. A test compares all tables with the results.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.report.figures import svg
+from experiments.report.method_claims import draw_method_claims, method_claims_table
 from experiments.report.real_ct_tables import contrasts_of_interest, gains_over_random, marks_by_claim
 from pixelglobal.tables.comparison import comparison_table
 
@@ -44,10 +46,12 @@ def error_rate_table() -> str:
 
 
 METHOD = ROOT / "docs" / "method.md"
+SIGNIFICANCE = ROOT / "docs" / "explanation" / "significance.md"
 # Which part of which document, by its mark there, is printed from results.
 PRINTED: dict[str, tuple[Path, Callable[[], str]]] = {
     "demo-table": (ROOT / "README.md", demo_table),
-    "error-rates": (ROOT / "docs" / "explanation" / "significance.md", error_rate_table),
+    "error-rates": (SIGNIFICANCE, error_rate_table),
+    "method-claims": (SIGNIFICANCE, method_claims_table),
     "openkbp-gains": (METHOD, gains_over_random),
     "openkbp-contrasts": (METHOD, contrasts_of_interest),
     "openkbp-marks": (METHOD, marks_by_claim),
@@ -67,6 +71,7 @@ def main(arguments: list[str]) -> None:
         pd.read_parquet(arguments[0])[COLUMNS].to_csv(ROWS, index=False, float_format="%.6f")
     for mark, (path, table) in PRINTED.items():
         path.write_text(with_table(path.read_text(), mark, table()))
+    SIGNIFICANCE.with_name("method_claims.svg").write_text(svg(draw_method_claims()))
 
 
 if __name__ == "__main__":
