@@ -18,6 +18,7 @@ from experiments import FOLDER
 from experiments.bench.commands import app as bench
 from experiments.report.browse import reports_of, server_of, tensorboard_command
 from experiments.report.collect import failures, finished
+from experiments.report.sample_size import sample_size_sentences
 from experiments.report.study_report import report_study
 from experiments.runner import registration
 from experiments.runner.plan import make_plan, show_plan
@@ -69,6 +70,7 @@ def plan(
     calibrate: Annotated[
         bool, typer.Option(help="Measure a few steps of trainings that were never run on this machine.")
     ] = True,
+    gain: Annotated[float, typer.Option(help="The gain in DSC points that the study should be able to show.")] = 2.0,
 ) -> None:
     """Print what a study will compute, what is finished, and what the rest will cost, without training anything."""
     selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
@@ -78,6 +80,9 @@ def plan(
     made = make_plan(selection.all_pipelines, out, calibrate=calibrate)
     made.save(out / "plans" / f"{study}.json")
     show_plan(made, console, price_per_hour)
+    for one in selection.studies:
+        for sentence in sample_size_sentences(one, selection.pipelines[one.name], gain):
+            console.print(f"{one.title}. {sentence}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
