@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from experiments.report.collect import by_cohort, finished, rows_of
 from experiments.runner.pipeline import Pipeline
@@ -25,12 +26,13 @@ def sample_size_sentences(study: Study, pipelines: Sequence[Pipeline], gain_poin
     cohorts = by_cohort(finished(pipelines))
     if not cohorts:
         return ["How many runs the study needs cannot be said before some of its runs are finished."]
-    return [f"{cohort}: {_sentence(study, of_cohort, gain_points)}" for cohort, of_cohort in cohorts.items()]
+    return [f"{cohort}: {sample_size(study, rows_of(done), gain_points)}" for cohort, done in cohorts.items()]
 
 
-def _sentence(study: Study, pipelines: Sequence[Pipeline], gain_points: float) -> str:
-    fewest_labels = min(pipeline.labelled_patients for pipeline in pipelines)
-    rows = rows_of([pipeline for pipeline in pipelines if pipeline.labelled_patients == fewest_labels])
+def sample_size(study: Study, rows: pd.DataFrame, gain_points: float) -> str:
+    """The sentence for the rows of one cohort; with several numbers of labelled patients, at the smallest of them."""
+    if "labelled_patients" in rows:
+        rows = rows[rows["labelled_patients"] == rows["labelled_patients"].min()]
     table = primary_endpoint(rows)
     primary = [c for c in study.contrasts if c.primary]
     methods = [m for m in dict.fromkeys(n for c in primary for n in (c.method, c.baseline)) if m in table.runs]

@@ -3,24 +3,33 @@
 import re
 from dataclasses import replace
 
-from experiments.report.sample_size import sample_size_sentences
+import numpy as np
+
+from experiments.report.sample_size import sample_size, sample_size_sentences
 from experiments.selection import select
 from experiments.studies import STUDIES
+from tests.support import rows_of
 
 STUDY = STUDIES["comparison"]
 
 
-def test_finished_runs_are_the_pilot_and_a_larger_gain_needs_fewer_runs(finished_study):
-    pipelines = select(finished_study).all_pipelines
+def test_a_larger_gain_needs_fewer_runs_and_fewer_patients():
+    rng = np.random.default_rng(0)
+    luck = {(method, seed): 0.02 * rng.normal() for method in ("random", "full") for seed in range(5)}
+    rows = rows_of(
+        {m: lambda seed, _i, _s, m=m: 0.6 + luck[m, seed] + 0.02 * rng.normal() for m in ("random", "full")},
+        seeds=range(5),
+    )
     numbers = []
-    for gain in (0.05, 20.0):
-        [sentence] = sample_size_sentences(STUDY, pipelines, gain)
+    for gain in (20.0, 4.0, 0.01):
+        sentence = sample_size(STUDY, rows, gain)
         assert f"a gain of {gain:g} DSC points takes" in sentence
         assert "power of 80 % over 1 primary contrast" in sentence
-        numbers.append(re.findall(r"takes (?:more than )?(\d+).* or (?:more than )?(\d+)", sentence)[0])
-    few, many = ([int(n) for n in pair] for pair in reversed(numbers))
-    assert all(a <= b for a, b in zip(few, many, strict=True))
-    assert few != many
+        found = re.findall(r"takes ((?:more than )?\d+).* or ((?:more than )?\d+)", sentence)[0]
+        numbers.append([10**6 if "more" in number else int(number) for number in found])
+    few, more, too_many = numbers
+    assert few[0] < more[0] < too_many[0] == 10**6  # beyond what is asked for
+    assert few[1] <= more[1] <= too_many[1] == 10**6
 
 
 def test_too_few_runs_are_no_pilot(finished_study, tmp_path):
