@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY, STUDIES = ROOT / "ssl" / "pixelglobal", ROOT / "experiments"
 VAGUE_NAMES = {"utils", "util", "helpers", "common", "misc", "core", "base_utils", "tools", "stuff", "manager"}
-LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60
+LINES_OF_A_FILE, LINES_OF_A_FUNCTION = 350, 60  # a docstring, which is to be whole, does not count
 
 
 def sources(*folders):
@@ -128,7 +128,9 @@ def test_files_and_functions_have_one_idea(path):
     assert len(text.splitlines()) <= LINES_OF_A_FILE, "two ideas in one file"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < LINES_OF_A_FUNCTION, node.name
+            documentation = node.body[0] if ast.get_docstring(node) else None
+            documented_lines = documentation.end_lineno - documentation.lineno + 1 if documentation else 0
+            assert node.end_lineno - node.lineno + 1 - documented_lines <= LINES_OF_A_FUNCTION, node.name
 
 
 def test_the_walks_name_files_that_exist_and_never_climb():

@@ -15,6 +15,32 @@ from pixelglobal.api import options
 console = Console()
 
 
+Structures = Annotated[
+    str | None,
+    typer.Option(
+        help="The names of the labels 1, 2, ... with commas, or the path of a dataset.json. Without it, a dataset.json "
+        "beside the references is read."
+    ),
+]
+Patients = Annotated[
+    Path | None, typer.Option(help="A CSV with the columns case and patient. [default: a case is a patient]")
+]
+Fold = Annotated[str | None, typer.Option(help="The fold of a cross-validation that was tested.")]
+Tolerance = Annotated[
+    str, typer.Option(help="The tolerance of the surface Dice in mm, such as 3, or Liver=3,Spleen=2.")
+]
+NotContoured = Annotated[
+    bool,
+    typer.Option(
+        "--not-contoured",
+        help="Take a structure without a voxel in a reference as not contoured, rather than as absent.",
+    ),
+]
+OnRay = Annotated[
+    bool, typer.Option("--on-ray", help="Spread the cases over the Ray cluster of RAY_ADDRESS, or over all cores.")
+]
+
+
 def score(
     predictions: Annotated[Path, typer.Option(help="The folder of predicted NIfTI label files.")],
     references: Annotated[Path, typer.Option(help="The folder of reference label files of the same names.")],
@@ -22,30 +48,12 @@ def score(
     method: Annotated[str, typer.Option(help="The name of the method in the rows.")] = "method",
     seed: Annotated[int, typer.Option(help="The number of the training run of that method.")] = 0,
     cohort: Annotated[str, typer.Option(help="The name of the cohort in the rows.")] = "cohort",
-    structures: Annotated[
-        str | None,
-        typer.Option(
-            help="The names of the labels 1, 2, ... with commas, or the path of a dataset.json. Without it, a "
-            "dataset.json beside the references is read."
-        ),
-    ] = None,
-    patients: Annotated[
-        Path | None, typer.Option(help="A CSV with the columns case and patient. [default: a case is a patient]")
-    ] = None,
-    fold: Annotated[str | None, typer.Option(help="The fold of a cross-validation that was tested.")] = None,
-    tolerance_mm: Annotated[
-        str, typer.Option(help="The tolerance of the surface Dice in mm, such as 3, or Liver=3,Spleen=2.")
-    ] = "3",
-    not_contoured: Annotated[
-        bool,
-        typer.Option(
-            "--not-contoured",
-            help="Take a structure without a voxel in a reference as not contoured, rather than as absent.",
-        ),
-    ] = False,
-    on_ray: Annotated[
-        bool, typer.Option("--on-ray", help="Spread the cases over the Ray cluster of RAY_ADDRESS, or over all cores.")
-    ] = False,
+    structures: Structures = None,
+    patients: Patients = None,
+    fold: Fold = None,
+    tolerance_mm: Tolerance = "3",
+    not_contoured: NotContoured = False,
+    on_ray: OnRay = False,
 ) -> None:
     """Score a folder of predictions that were made anywhere.
 
