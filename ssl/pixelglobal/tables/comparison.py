@@ -61,9 +61,9 @@ def comparison_table(
     named = _primary(primary, methods, reference)
     claim = _claim_for_unit(rows, claim, unit)
     owed = owed_scores(rows, methods, missing=missing, with_slices=unit != "patient")
-    structures = list(dict.fromkeys(rows.loc[rows["contoured"], "structure"]))
     shown = owed.slices if unit == "slice" else owed.volumes
-    structures = [s for s in structures if s in set(shown["structure"])]
+    scored = set(shown["structure"].unique())
+    structures = [s for s in rows.loc[rows["contoured"], "structure"].unique() if s in scored]
     by_slice = unit == "slice"
     claim, kept, left_out = claim_of(score_table(shown, tested, methods, structures, by_slice=by_slice), claim)
     printed = [METRICS["dice"], METRICS["hausdorff"]] if metric == "dice" else [tested]
@@ -83,13 +83,15 @@ def comparison_table(
     if tests:
         comparisons = with_families(comparisons, named, family=family, correction=correction)
     frame, best = comparison_frame(tables, shown, comparisons, reference, units)
-    made_from = MadeFrom(owed, shown, tables[0], comparisons, claim, unit, test, family, correction, named, left_out)
+    made_from = MadeFrom(
+        owed, shown, tables[0], comparisons, reference, claim, unit, test, family, correction, named, left_out
+    )
     return Table(title, _caption(reference, printed, claim), metric_card(made_from), frame, comparisons, best)
 
 
 def _with_printable_structures(rows: pd.DataFrame) -> pd.DataFrame:
     """Structures that are called like one of the table's own columns get a longer name."""
-    names = set(rows["structure"])
+    names = set(rows["structure"].unique())
     longer = {name: f"{name} (structure)" for name in names & set(RESERVED)}
     return rows.assign(structure=rows["structure"].replace(longer)) if longer else rows
 
@@ -108,7 +110,7 @@ def _refuse_several_tolerances(rows: pd.DataFrame) -> None:
 
 def _methods(rows: pd.DataFrame, reference: str, methods: Sequence[str] | None) -> list[str]:
     """The methods of the table, the reference last; ValueError for one that has no rows."""
-    there = list(dict.fromkeys(rows["method"]))
+    there = rows["method"].unique().tolist()
     if reference not in there:
         raise ValueError(f"reference={reference!r} is not among the methods {', '.join(sorted(there))}")
     if methods is None:

@@ -14,13 +14,14 @@ import numpy as np
 
 from pixelglobal.statistics.false_claims import probability_of_false_claim
 from pixelglobal.statistics.mrmc import FEWEST_RUNS, MethodComparison, compare_methods
-from pixelglobal.statistics.paired import compare_paired, smallest_p_value
+from pixelglobal.statistics.paired import SIGN_FLIPS, compare_paired, smallest_p_value
 from pixelglobal.tables.averages import ScoreTable
 
 Claim = Literal["checkpoint", "method"]  # what a star is about
 Unit = Literal["patient", "slice"]
 Test = Literal["sign_flip", "wilcoxon", "t"]
 AVERAGE = "Average"
+SLICE_SIGN_FLIPS = 9_999  # thousands of slices take their time, and nothing is claimed from them
 
 
 def claim_of(table: ScoreTable, asked: Claim | None) -> tuple[Claim, ScoreTable, str]:
@@ -115,11 +116,12 @@ def contrasts_of_checkpoints(
             patients = table.patients[table.units_with(structure)]
             if len(np.unique(patients)) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
                 continue
-            c = compare_paired(a, b, patients, unit=unit, test=test, n_resamples=n_resamples, seed=seed)
+            flips = SIGN_FLIPS if unit == "patient" else SLICE_SIGN_FLIPS
+            c = compare_paired(a, b, patients, unit=unit, test=test, n_resamples=n_resamples, n_flips=flips, seed=seed)
             records.append(
                 {"method": method, "structure": structure or AVERAGE, "asked_unit": unit, **vars(c),
                  "false_claim": probability_of_false_claim(*((a, b) if c.difference >= 0 else (b, a))),
                  "n_runs": min(len(table.runs[reference]), len(table.runs[method])),
-                 "n_patients": len(np.unique(patients)), "smallest_p": smallest_p_value(c.n_units, test)}
+                 "n_patients": len(np.unique(patients)), "smallest_p": smallest_p_value(c.n_units, test, flips)}
             )  # fmt: skip
     return records

@@ -38,8 +38,8 @@ def learning_table(
     methods at all numbers of patients are one family. The other arguments are those of `comparison_table`.
     """
     curve = points_of(rows, metric=metric, missing=missing)
-    methods = [m for m in dict.fromkeys(rows["method"]) if m != reference] + [reference]
-    if reference not in set(rows["method"]):
+    methods = [m for m in rows["method"].unique() if m != reference] + [reference]
+    if reference not in rows["method"].unique():
         raise ValueError(f"reference={reference!r} is not among the methods {', '.join(sorted(methods[:-1]))}")
     compared = {n: table for n, (table, _) in curve.items() if reference in table.values and len(table.values) > 1}
     claims = [claim_of(table, claim)[0] for table in compared.values()]
@@ -72,9 +72,9 @@ def points_of(
     curve = {}
     for count, part in sorted(rows.groupby("labelled_patients"), key=lambda group: group[0]):
         part = complete_rows(part, f"the rows of {count} labelled patients")
-        methods = list(dict.fromkeys(part["method"]))
+        methods = part["method"].unique().tolist()
         owed = owed_scores(part, methods, missing=missing, with_slices=False)
-        structures = list(dict.fromkeys(owed.volumes["structure"]))
+        structures = owed.volumes["structure"].unique().tolist()
         curve[int(count)] = score_table(owed.volumes, metric_of(metric), methods, structures), owed
     return curve
 

@@ -29,6 +29,7 @@ class MadeFrom:
     shown: pd.DataFrame
     table: ScoreTable
     comparisons: pd.DataFrame
+    reference: str
     claim: Claim
     unit: str
     test: str
@@ -54,6 +55,7 @@ def metric_card(made: MadeFrom) -> tuple[str, ...]:
             _test(made),
             families(made.comparisons, made.primary, made.family, made.correction),
             *unreachable(made.comparisons),
+            *_false_claims(made),
         ]
     if made.unit != "patient":
         lines.append(
@@ -152,6 +154,21 @@ def families(comparisons: pd.DataFrame, primary: list[str], family: Family, corr
         "where their average does; p in parentheses is exploratory and carries none. Each interval is of its "
         "comparison alone"
     )
+
+
+def _false_claims(made: MadeFrom) -> list[str]:
+    """How likely each "better than" of the first family is false, with the formula."""
+    first = made.comparisons[made.comparisons["family"] == "primary"].drop_duplicates("method")
+    pairs = []
+    for test in first.itertuples():
+        better, other = (made.reference, test.method) if test.difference >= 0 else (test.method, made.reference)
+        pairs.append(f"{better} over {other} {test.false_claim:.1%}")
+    formula = (
+        "half of the uncorrected p"
+        if made.claim == "method"
+        else f"t(n-1) of sqrt(n) times the mean difference over its standard deviation, n {first['unit'].iloc[0]}s"
+    )
+    return [f"Probability that 'better' is false on the average ({formula}): {', '.join(pairs)}"] if pairs else []
 
 
 def _comparisons(count: int) -> str:

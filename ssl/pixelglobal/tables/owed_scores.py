@@ -106,14 +106,10 @@ def _slices(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     unknown = full["dice"].isna()
     absent = unknown & (full.pop("scored").isna() | (full["in_reference"] == 1))
     of_run = full.groupby([*RUN, *SCAN])
-    missed = (of_run["dice"].transform("max") == 0) & (of_run["in_reference"].transform(_anywhere) != 0)
+    never_there = (of_run["in_reference"].transform("max") == 0) & (of_run["in_reference"].transform("min") == 0)
+    missed = (of_run["dice"].transform("max") == 0) & ~never_there
     empty = unknown & ~absent
     return full.assign(right=empty & ~missed, absent=absent, wrong=empty & missed)
-
-
-def _anywhere(in_reference: pd.Series) -> int:
-    """1 if the reference has the structure in one of the slices, else -1 if one of them is unknown, else 0."""
-    return 1 if (in_reference == 1).any() else -1 if (in_reference == -1).any() else 0
 
 
 def _every(part: pd.DataFrame, runs: pd.DataFrame, place: list[str]) -> pd.DataFrame:

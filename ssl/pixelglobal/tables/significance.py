@@ -80,9 +80,9 @@ def further_answers(
     for the claim that the table makes, in the unit of the metric. A gain that no number shows is a sentence, no error.
     """
     rows = complete_rows(rows)
-    methods = [m for m in dict.fromkeys(rows["method"]) if m != reference] + [reference]
+    methods = [m for m in rows["method"].unique() if m != reference] + [reference]
     owed = owed_scores(rows, methods, missing=missing, with_slices=False)
-    structures = list(dict.fromkeys(owed.volumes["structure"]))
+    structures = owed.volumes["structure"].unique().tolist()
     claim, table, _ = claim_of(score_table(owed.volumes, metric_of(metric), methods, structures), claim)
     for method in methods[:-1]:
         if margin is not None:
