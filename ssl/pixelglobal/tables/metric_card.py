@@ -162,13 +162,17 @@ def _false_claims(made: MadeFrom) -> list[str]:
     pairs = []
     for test in first.itertuples():
         better, other = (made.reference, test.method) if test.difference >= 0 else (test.method, made.reference)
-        pairs.append(f"{better} over {other} {test.false_claim:.1%}")
+        pairs.append(f"{better} over {other} {_percent(test.false_claim)}")
     formula = (
         "half of the uncorrected p"
         if made.claim == "method"
         else f"t(n-1) of sqrt(n) times the mean difference over its standard deviation, n {first['unit'].iloc[0]}s"
     )
     return [f"Probability that 'better' is false on the average ({formula}): {', '.join(pairs)}"] if pairs else []
+
+
+def _percent(probability: float) -> str:
+    return "below 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
 
 
 def _comparisons(count: int) -> str:
