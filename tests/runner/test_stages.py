@@ -52,6 +52,15 @@ def test_seeds_and_methods_have_their_own_stages_and_random_has_no_pretraining(t
     assert len(addresses(tiny, store, tmp_path, method="random")) == 2
 
 
+def test_random_weights_move_with_the_scans_that_normalise_and_not_with_views(tiny, store, tmp_path):
+    """Their intensities are scaled by the pre-training cases, and `views.*` is of pre-training alone."""
+    before = addresses(tiny, store, tmp_path, method="random")
+    views = settings.with_settings(tiny, views={"gamma_max": 1.4})
+    assert addresses(views, store, tmp_path, method="random") == before
+    fewer = settings.with_settings(tiny, pretrain={"cases": "train"})
+    assert addresses(fewer, store, tmp_path, method="random")[0] != before[0]
+
+
 def test_an_address_follows_the_content_of_the_data(tiny, store, tmp_path):
     import shutil
 
