@@ -109,7 +109,7 @@ def compare(
 
     rows: a table with the columns method, case, structure and dice (0 to 1), or files of such rows; further columns
     are described in docs/reference/rows.md.
-    claim: whether a mark speaks of the methods, which takes 3 training runs of each, or of these checkpoints; None is
+    claim: whether a mark is about the methods, which takes 3 training runs of each, or of these checkpoints; None is
     the first where it can be made. unit, test: of claims about checkpoints. primary: the methods whose contrast
     with the reference is the question, all if not given; family and correction: how p-values are corrected. missing:
     what becomes of scores that other methods or runs have. percent: Dice in files is given from 0 to 100.

@@ -95,7 +95,7 @@ Reference = Annotated[str | None, typer.Option(help="The method with which every
 Metric = Annotated[options.MetricName, typer.Option(help="What is printed and tested.")]
 Claim = Annotated[
     options.Claim | None,
-    typer.Option(help="Whether a mark speaks of methods or checkpoints. [default: methods, from 3 runs on]"),
+    typer.Option(help="Whether the claim is about methods or checkpoints. [default: methods, from 3 runs on]"),
 ]
 Unit = Annotated[
     options.Unit, typer.Option(help="Whose independence the p-values of a claim about checkpoints assume.")

@@ -1,11 +1,11 @@
-"""Named sets of values: whole configs for the paper, a laptop and a test. Those of a method stand in its own file."""
+"""Named sets of values: whole configs for the paper, a laptop and a test. Those of a method are in its file."""
 
 from __future__ import annotations
 
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Every number of the paper; it does not speak of clipping gradients.
+    # Every number of the paper; it does not mention clipping gradients.
     "paper": {"pretrain": {"gradient_clip": 0}},
     # A study in an hour or two on a laptop's CPU; what differs from the paper without saving time is measured in
     # docs/method.md.

@@ -87,6 +87,6 @@ def collapsed_heads(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _stopped(head: str, verdict_of_head: Verdict, step: int, ways: Sequence[str]) -> str:
     return (
-        f"the {head} head has collapsed by step {step}: {verdict_of_head.reason}. The last checkpoint is kept. To mend "
-        f"it, {', or '.join(ways)}; to go on all the same, give pretrain.on_collapse=warn"
+        f"the {head} head has collapsed by step {step}: {verdict_of_head.reason}. The last checkpoint is kept. To fix "
+        f"it, {', or '.join(ways)}; to continue all the same, give pretrain.on_collapse=warn"
     )
