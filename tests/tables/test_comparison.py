@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pixelglobal.statistics.false_claims import probability_of_false_claim
 from pixelglobal.statistics.mrmc import compare_methods
 from pixelglobal.tables.comparison import comparison_table
 from pixelglobal.tables.paper import claims, paper_value, tables
@@ -274,6 +275,45 @@ def test_any_metric_of_the_rows_is_printed_and_tested(metric, column, better):
     assert cell(table, "random", "full gains", "A").startswith("+30.00" if metric == "surface_dice" else "+2.00")
     assert cell(table, "random", "p", "Average").endswith("*")
     assert {row for row, _ in table.best} == {len(table.frame) - 1}
+
+
+def test_a_smaller_distance_is_a_gain_of_methods_too():
+    rng = np.random.default_rng(0)
+    rows = rows_of(BETTER, seeds=(0, 1, 2))
+    rows["hausdorff95_mm"] = np.where(rows["method"] == "full", 3.0, 6.0) + 0.1 * rng.random(len(rows))
+    table = comparison_table(rows, reference="full", metric="hausdorff95")
+    assert set(table.comparisons["unit"]) == {"run"}
+    assert (table.comparisons["difference"] > 2.8).all()
+    assert cell(table, "random", "p", "Average").endswith("*")
+
+
+def test_how_likely_a_better_is_false_is_said_for_each_claim():
+    rows = rows_of({**BETTER, "full": lambda seed, i, s: 0.6 + 0.01 * (s == "B") + wave(5 * i + seed)}, seeds=(0, 1, 2))
+    for claim, share in (("method", "half of the uncorrected p"), ("checkpoint", "n patients")):
+        table = comparison_table(rows, reference="full", claim=claim)
+        [average] = table.comparisons.query("structure == 'Average'").to_dict("records")
+        if claim == "method":
+            assert average["false_claim"] == average["p_value"] / 2
+        else:
+            full, random = ([np.mean(v) for _, v in rows[(rows["method"] == m) & (rows["slice_index"] == -1)]
+                             .groupby("patient")["dice"]] for m in ("full", "random"))  # fmt: skip
+            assert average["false_claim"] == pytest.approx(probability_of_false_claim(full, random))
+        [line] = [line for line in table.metric_card if "is false" in line]
+        assert share in line
+        assert f"full over random {100 * average['false_claim']:.1f} %" in line or "below 0.1 %" in line
+
+
+def test_runs_of_other_seeds_are_compared_as_unshared():
+    """Each method's luck with a seed is its own; taking them for pairs would find a gain where runs only vary."""
+    luck = {("random", 0): 0.0, ("random", 1): 0.04, ("random", 2): 0.08, ("full", 3): 0.02, ("full", 4): 0.06,
+            ("full", 5): 0.10}  # fmt: skip
+    rows = pd.DataFrame(
+        {"method": method, "seed": seed, "case": f"c{i}", "structure": "A", "dice": 0.6 + gain + 0.001 * (i % 3)}
+        for (method, seed), gain in luck.items() for i in range(8)
+    )  # fmt: skip
+    table = comparison_table(rows, reference="full")
+    assert (table.comparisons["n_runs"] == 3).all()
+    assert (table.comparisons["p_value"] > 0.3).all()
 
 
 def test_a_metric_that_the_rows_lack_is_not_tested():

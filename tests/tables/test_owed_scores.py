@@ -117,6 +117,21 @@ def test_a_structure_that_a_patient_does_not_have_cannot_be_missed():
     assert scores.to_dict() == {("random", 1): 0, ("random", 2): 1, ("full", 1): 1, ("full", 2): 0}
 
 
+def test_only_a_row_that_says_so_is_right_where_the_reference_is_empty():
+    """One method raises a false alarm there; the other is right if its row says that it found nothing, else absent."""
+    rows = rows_of(BETTER, slices=0).assign(n_reference=10, n_predicted=10)
+    there = (rows["patient"] == "p0") & (rows["structure"] == "A")
+    full = there & (rows["method"] == "full")
+    rows.loc[there, ["n_reference", "dice", "hausdorff_mm"]] = [0, 0.0, np.inf]
+    rows.loc[full, ["n_predicted", "dice", "hausdorff_mm"]] = [0, np.nan, np.nan]
+    volumes = owed_scores(complete_rows(rows), METHODS, with_slices=False).volumes
+    scores = volumes[(volumes["patient"] == "p0") & (volumes["structure"] == "A")].set_index("method")
+    assert scores["dice"].to_dict() == {"random": 0.0, "full": 1.0}
+    assert scores.loc["full", "hausdorff_mm"] == 0
+    with pytest.raises(ValueError, match=r"1 scores are absent .*method full, seed 0, case c0, structure A"):
+        owed_scores(complete_rows(rows[~full]), METHODS, with_slices=False)
+
+
 def test_what_nobody_has_is_not_applicable():
     rows = rows_of(BETTER)
     rows.loc[(rows["patient"] == "p0") & (rows["structure"] == "A"), ["dice", "hausdorff_mm"]] = np.nan
