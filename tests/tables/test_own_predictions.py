@@ -127,7 +127,7 @@ def test_several_scans_of_a_patient_folds_and_a_tolerance_for_each_structure(fol
     assert score(monkeypatch, folders, "b", "--tolerance-mm", "A=1") == 2
     assert "tolerance_mm has no value for B" in " ".join(capsys.readouterr().out.split())
     assert score(monkeypatch, folders, "b", "--tolerance-mm", "thick") == 2
-    assert "tolerance_mm='thick': expected a number of mm" in " ".join(capsys.readouterr().out.split())
+    assert "tolerance_mm='thick': expected a number of mm" in capsys.readouterr().err
 
 
 @pytest.mark.cluster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,15 @@ from pixelglobal import api
 from pixelglobal.api import options
 
 console = Console()
+
+
+def _tolerance_of(words: str | float) -> Any:
+    from pixelglobal.evaluation.score import tolerance_of
+
+    try:
+        return tolerance_of(str(words))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Structures = Annotated[
@@ -27,7 +36,12 @@ Patients = Annotated[
 ]
 Fold = Annotated[str | None, typer.Option(help="The fold of a cross-validation that was tested.")]
 Tolerance = Annotated[
-    str, typer.Option(help="The tolerance of the surface Dice in mm, such as 3, or Liver=3,Spleen=2.")
+    Any,
+    typer.Option(
+        parser=_tolerance_of,
+        metavar="<mm>",
+        help="The tolerance of the surface Dice in mm, such as 3, or Liver=3,Spleen=2.",
+    ),
 ]
 NotContoured = Annotated[
     bool,
@@ -51,7 +65,7 @@ def score(
     structures: Structures = None,
     patients: Patients = None,
     fold: Fold = None,
-    tolerance_mm: Tolerance = "3",
+    tolerance_mm: Tolerance = 3.0,
     not_contoured: NotContoured = False,
     on_ray: OnRay = False,
 ) -> None:
@@ -59,8 +73,6 @@ def score(
 
     The scores are saved as rows for `pixelglobal significance`, and as nnU-Net's summary.json.
     """
-    from pixelglobal.evaluation.score import tolerance_of
-
     with Progress(console=console) as bar:
         task = bar.add_task("Scoring", total=None)
         rows = api.score(
@@ -73,7 +85,7 @@ def score(
             structures=structures,
             patients=patients,
             fold=fold,
-            tolerance_mm=tolerance_of(tolerance_mm),
+            tolerance_mm=tolerance_mm,
             not_contoured=not_contoured,
             on_ray=on_ray,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
