@@ -30,7 +30,7 @@ from pixelglobal.training.runs import LocalRun
 from pixelglobal.views.intensity import HuScale
 
 CPU = torch.device("cpu")
-# What version 0.2.0 did, in parts; each part beside the defaults shows what that change is worth.
+# What version 0.1.0 did, in parts; each part beside the defaults shows what that change is worth.
 PARTS: dict[str, dict[str, Any]] = {
     "PyTorch's bias": {"classifier_bias": "default"},
     "vertical flips": {"flip_vertical_probability": 0.5},
@@ -48,8 +48,8 @@ PARTS: dict[str, dict[str, Any]] = {
 OLD = {name: value for part in PARTS.values() for name, value in part.items()}
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "0.2.0": OLD,
-    "0.2.0 with the bias": {**OLD, "classifier_bias": "log_frequencies"},
+    "0.1.0": OLD,
+    "0.1.0 with the bias": {**OLD, "classifier_bias": "log_frequencies"},
     **{f"default but {name}": part for name, part in PARTS.items()},
     "default but 30 % empty slices": {"empty_slice_fraction": 0.3},
 }

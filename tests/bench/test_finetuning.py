@@ -20,7 +20,7 @@ def test_no_test_patient_and_no_labelled_one_is_scored(store):
 
 def test_rows_are_kept_and_what_is_done_is_not_trained_again(store, tmp_path):
     file = tmp_path / "rows.csv"
-    names = ["0.2.0", "nnU-Net-like", "default"]
+    names = ["0.1.0", "nnU-Net-like", "default"]
     first = bench_finetuning(store, file, names[:2], [2], [0], overrides=NETWORK, n_patients=1)
     assert [row["recipe"] for row in first.rows] == names[:2]
     before = pd.read_csv(file)

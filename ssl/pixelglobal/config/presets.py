@@ -17,7 +17,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "batch_size": 16, "epochs": 10,
             "steps_per_epoch": 80, "warmup_epochs": 1, "flips": False, "precision": "fp32",
         },
-        # Fine-tuning takes half of the steps of 0.2.0, which had not left "all background" after 250 (docs/LOG.md,
+        # Fine-tuning takes half of the steps of 0.1.0, which had not left "all background" after 250 (docs/LOG.md,
         # 2026-11-28).
         "finetune": {
             "learning_rate": 3e-3, "epochs": 15, "steps_per_epoch": 80, "patience_epochs": 8, "precision": "fp32",

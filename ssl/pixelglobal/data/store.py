@@ -70,7 +70,7 @@ class Store:
             hu_min=facts["hu_min"],
             hu_max=facts["hu_max"],
             in_plane_spacing_mm=facts["in_plane_spacing_mm"],
-            antialias=facts.get("antialias", False),  # a store of 0.2.0 was not
+            antialias=facts.get("antialias", False),  # a store of 0.1.0 was not
         )
 
     @cached_property
