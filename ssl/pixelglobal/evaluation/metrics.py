@@ -164,25 +164,32 @@ def contour_points(mask: np.ndarray) -> np.ndarray:
     >>> len(contour_points(np.ones((3, 3), bool)))  # all but the middle
     8
     """
-    return _points(_contour(mask))
+    return np.argwhere(_contours(mask)[0])
 
 
-def _contour(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask with a face neighbour outside it."""
-    framed = np.zeros([n + 2 for n in mask.shape], bool)
-    middle = [slice(1, -1)] * mask.ndim
-    framed[tuple(middle)] = mask
-    inner = mask.copy()
-    for axis in range(mask.ndim):
+def _contours(*masks: np.ndarray) -> np.ndarray:
+    """The pixels of each of some masks of one shape with a face neighbour outside it; all in one pass."""
+    shape = masks[0].shape
+    framed = np.zeros((len(masks), *(n + 2 for n in shape)), bool)
+    middle = (slice(None), *(slice(1, -1) for _ in shape))
+    inside = framed[middle]
+    for i, mask in enumerate(masks):
+        inside[i] = mask
+    inner = inside.copy()
+    for axis in range(1, len(middle)):
         for window in (slice(None, -2), slice(2, None)):
             inner &= framed[(*middle[:axis], window, *middle[axis + 1 :])]
-    outline: np.ndarray = mask & ~inner
-    return outline
+    outlines: np.ndarray = inside & ~inner
+    return outlines
 
 
-def _points(mask: np.ndarray) -> np.ndarray:
-    """Like np.argwhere, in a third of its time."""
-    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), 1)
+def _points_mm(outline: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+    """The places of a contour's pixels in mm [n, dimensions]."""
+    indices = np.unravel_index(np.flatnonzero(outline), outline.shape)
+    points = np.empty((len(indices[0]), outline.ndim))
+    for axis, (index, step) in enumerate(zip(indices, spacing_mm, strict=True)):
+        np.multiply(index, step, out=points[:, axis])
+    return points
 
 
 def _directed_distances_mm(
@@ -195,8 +202,8 @@ def _directed_distances_mm(
             f"spacing_mm={tuple(spacing_mm)} has {len(spacing_mm)} values for a {prediction.ndim}-dimensional mask"
         )
     box = _common_box(prediction, reference)
-    a, b = _contour(prediction[box]), _contour(reference[box])
-    points_a, points_b = _points(a) * np.asarray(spacing_mm, float), _points(b) * np.asarray(spacing_mm, float)
+    a, b = _contours(prediction[box], reference[box])
+    points_a, points_b = _points_mm(a, spacing_mm), _points_mm(b, spacing_mm)
     if not len(points_a) or not len(points_b):
         return np.full(len(points_a), np.inf), np.full(len(points_b), np.inf)
     if len(points_a) * len(points_b) <= ALL_PAIRS_UP_TO:
