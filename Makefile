@@ -1,5 +1,6 @@
 # make demo       run the whole way on a synthetic cohort; about 5 minutes on 2 CPU cores
-# make test       ruff, mypy, and the tests that need neither minutes nor a GPU
+# make test       ruff, mypy, and all tests but those of `make slow` and `make gpu`; what CI runs
+# make fast       the tests that need no Ray cluster and no real CT either, as `pytest` alone runs them
 # make check      ruff and mypy alone
 # make slow       the tests that take minutes
 # make cluster    the tests that start a Ray cluster of their own on this machine
@@ -15,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install install-test demo test check slow cluster gpu real_data bench lock clean
+.PHONY: help install install-test demo test fast check slow cluster gpu real_data bench lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -43,7 +44,10 @@ check: .venv/installed-test
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+
+fast: .venv/installed-test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow cluster gpu real_data: .venv/installed-test
 	$(BIN)/python -m pytest -m $@

@@ -25,12 +25,8 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):
-    """With several processes (`pytest -n 2 --dist loadgroup`) a file stays in one of them, so that what its tests share
-    is made once; so do all tests that share Ray. Tests that start clusters take longest and come first."""
+    """Files whose tests start Ray come first: with several processes (`pytest -n 2 --dist loadfile`) they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
-    for item in items:
-        group = "ray" if "ray_on_two_cpus" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

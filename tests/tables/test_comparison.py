@@ -337,3 +337,9 @@ def test_structures_called_like_columns_are_still_structures():
     table = comparison_table(rows, reference="full")
     assert list(table.frame.columns) == ["method", "metric", "Average (structure)", "method (structure)", "Average"]
     assert set(table.comparisons["structure"]) == {"Average (structure)", "method (structure)", "Average"}
+
+
+def test_a_table_of_exploratory_contrasts_alone_claims_no_better_method():
+    table = comparison_table(rows_of(BETTER), reference="full", primary=[])
+    assert not any("Probability that 'better'" in line for line in table.metric_card)
+    assert "(" in cell(table, "random", "p", "Average")

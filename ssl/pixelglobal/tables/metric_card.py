@@ -159,6 +159,8 @@ def families(comparisons: pd.DataFrame, primary: list[str], family: Family, corr
 def _false_claims(made: MadeFrom) -> list[str]:
     """How likely each "better than" of the first family is false, with the formula."""
     first = made.comparisons[made.comparisons["family"] == "primary"].drop_duplicates("method")
+    if first.empty:  # every contrast of the table is exploratory
+        return []
     pairs = []
     for test in first.itertuples():
         better, other = (made.reference, test.method) if test.difference >= 0 else (test.method, made.reference)
@@ -168,7 +170,7 @@ def _false_claims(made: MadeFrom) -> list[str]:
         if made.claim == "method"
         else f"t(n-1) of sqrt(n) times the mean difference over its standard deviation, n {first['unit'].iloc[0]}s"
     )
-    return [f"Probability that 'better' is false on the average ({formula}): {', '.join(pairs)}"] if pairs else []
+    return [f"Probability that 'better' is false on the average ({formula}): {', '.join(pairs)}"]
 
 
 def _percent(probability: float) -> str:
