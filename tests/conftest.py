@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):
-    """Files whose tests start Ray come first: with several processes (`pytest -n 2 --dist loadfile`) they take longest."""
+    """Files whose tests start Ray come first: with two processes (`pytest -n 2 --dist loadfile`) they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
