@@ -42,5 +42,5 @@ def test_every_recipe_is_a_set_of_settings_and_the_old_one_changes_all_that_is_n
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(store, tmp_path):
-    with pytest.raises(ValueError, match=r"unknown recipe 'new': choose of default, 0\.2\.0, .*nnU-Net-like"):
+    with pytest.raises(ValueError, match=r"unknown recipe 'new': choose of default, 0\.1\.0, .*nnU-Net-like"):
         bench_finetuning(store, tmp_path / "rows.csv", ["new"], [1], [0])
