@@ -116,6 +116,12 @@ def test_commands_and_their_options_exist(text):
                 follow(group, found.group(1), code)
 
 
+def test_there_are_commands_to_check():
+    codes = [code for text in TEXTS for code in code_of(text.values[0])]
+    for program, least in (("pixelglobal", 10), ("python -m experiments", 10)):
+        assert sum(re.search(rf"(?:^|[&;] |-- ){re.escape(program)} ", code) is not None for code in codes) >= least
+
+
 def follow(command, words, code):
     """Every word of a command line up to its arguments is a command, and every option one of the last command."""
     words = [word for word in shlex.split(words) if word not in ("...", "&", "|")]

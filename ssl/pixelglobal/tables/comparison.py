@@ -7,7 +7,7 @@ significant loss gets a dagger.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -73,12 +73,11 @@ def comparison_table(
     if claim == "method":
         tests = contrasts_of_methods(tables[0], reference)
     else:
-        tests = []
-        for one in units:
-            table = tables[0]
-            if one == "slice" and unit == "both":
-                table = score_table(owed.slices, tested, methods, structures, by_slice=True)
-            tests += contrasts_of_checkpoints(table, reference, unit=one, test=test, n_resamples=n_resamples, seed=seed)
+        of_unit = dict.fromkeys(units, tables[0])
+        if unit == "both":
+            of_unit["slice"] = score_table(owed.slices, tested, methods, structures, by_slice=True)
+        how: dict[str, Any] = {"test": test, "n_resamples": n_resamples, "seed": seed}
+        tests = [t for one in units for t in contrasts_of_checkpoints(of_unit[one], reference, unit=one, **how)]
     comparisons = pd.DataFrame(tests)
     if tests:
         comparisons = with_families(comparisons, named, family=family, correction=correction)
