@@ -11,10 +11,11 @@ import torch
 from pixelglobal import config as settings
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.phantom import make_phantom_cohort
-from pixelglobal.data.prepare import crop_or_pad, prepare
+from pixelglobal.data.prepare import prepare
 from pixelglobal.data.slices import read_slices
 from pixelglobal.data.splits import read_splits
 from pixelglobal.data.store import Store
+from pixelglobal.data.stored_grid import crop_or_pad
 from pixelglobal.data.volumes import read_labels, read_volume
 
 KINDS = {"image": "imagesTr", "label": "labelsTr"}

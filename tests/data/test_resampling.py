@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from experiments.runner.stages import scans_of
-from pixelglobal.data.prepare import _to_spacing, prepare
+from pixelglobal.data.prepare import prepare
 from pixelglobal.data.store import Store
-from pixelglobal.data.volumes import Volume
+from pixelglobal.data.stored_grid import SLICES_AT_ONCE, StoredGrid, resample_image
+from pixelglobal.data.volumes import read_volume
 
 SPACING_MM = 7.0  # of stored pixels; those of the phantom are larger
 
@@ -32,33 +33,46 @@ def test_labels_are_resampled_from_the_nearest_pixel(phantom_folder, tiny, tmp_p
     assert set(np.unique(stored)) == set(np.unique(labels))
 
 
-def volume_of(image_hu, spacing_mm):
-    """A scan of pixels of 1 mm, or others, without labels."""
-    return Volume(image_hu, None, spacing_mm, np.eye(4), "case", "patient")
-
-
 def test_pixels_that_become_larger_are_averaged_over_their_area():
     """Four times larger pixels: the mean of blocks of 4 x 4, so that noise of 30 HU becomes 7.5, instead of 15."""
     noise = np.random.default_rng(0).normal(0, 30, (3, 64, 64)).round().astype(np.int16)
-    volume = volume_of(noise, (2.0, 1.0, 1.0))
-    image, labels = _to_spacing(volume, 4.0, True)
-    assert labels is None
+    image = resample_image(noise, (2.0, 1.0, 1.0), 4.0, True)
     np.testing.assert_allclose(image, noise.reshape(3, 16, 4, 16, 4).mean((2, 4)), atol=1e-3)
     assert image.std() == pytest.approx(7.5, rel=0.1)
-    assert _to_spacing(volume, 4.0, False)[0].std() > 13
+    assert resample_image(noise, (2.0, 1.0, 1.0), 4.0, False).std() > 13
 
 
 def test_an_area_that_ends_within_a_pixel_takes_a_part_of_it():
     """Three pixels to two: each new one covers one and a half. The mean of the slice stays."""
     line = np.array([[[0, 300, 600]] * 2], np.int16)
-    image, _ = _to_spacing(volume_of(line, (1.0, 1.5, 1.0)), 1.5, True)
+    image = resample_image(line, (1.0, 1.5, 1.0), 1.5, True)
     np.testing.assert_allclose(image, [[[100, 500]] * 2], atol=1e-3)
 
 
 def test_pixels_that_become_smaller_are_read_as_without_antialiasing():
     rough = np.random.default_rng(0).integers(-500, 300, (2, 20, 24)).astype(np.int16)
-    volume = volume_of(rough, (2.0, 5.0, 5.0))
-    assert np.array_equal(_to_spacing(volume, 4.0, True)[0], _to_spacing(volume, 4.0, False)[0])
+    smooth, point = (resample_image(rough, (2.0, 5.0, 5.0), 4.0, antialias) for antialias in (True, False))
+    assert np.array_equal(smooth, point)
+
+
+@pytest.mark.parametrize("spacing_mm", [None, 3.0, 16.0])
+def test_slices_made_in_memory_are_those_of_the_store(phantom_folder, tiny, tmp_path, spacing_mm):
+    store = prepare(
+        phantom_folder, tmp_path / "store", tiny.prepare.model_copy(update={"in_plane_spacing_mm": spacing_mm})
+    ).store
+    case = store.cases["case"][0]
+    scan = read_volume(phantom_folder / f"imagesTr/{case}.nii.gz", case=case, patient=case)
+    stored = store.read_case(case)
+    assert np.array_equal(store.grid.slices_of(scan.image_hu, scan.spacing_mm), stored.image_hu.numpy())
+    labels, shape = stored.label.numpy(), scan.image_hu.shape[1:]
+    assert np.array_equal(store.grid.paste_back(labels, shape, scan.spacing_mm, 0), store.paste_back(case, labels))
+
+
+def test_how_many_slices_are_resampled_at_once_changes_nothing():
+    scan = np.random.default_rng(0).integers(-1000, 300, (SLICES_AT_ONCE + 3, 40, 44)).astype(np.int16)
+    grid, spacing_mm = StoredGrid(32, -1024, 325, 1.7, True), (3.0, 0.9, 2.1)
+    one_by_one = [grid.slices_of(scan[i : i + 1], spacing_mm) for i in range(len(scan))]
+    assert np.array_equal(grid.slices_of(scan, spacing_mm), np.concatenate(one_by_one))
 
 
 def test_a_store_knows_whether_it_was_antialiased(phantom_folder, tiny, tmp_path):

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from pixelglobal.config.schema import Prepare
 from pixelglobal.data.cohorts import Case, Cohort
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
-from pixelglobal.data.store import Store, crop_slices, on_the_scan
+from pixelglobal.data.store import Store
+from pixelglobal.data.stored_grid import crop_or_pad, on_the_scan, resample_image, resample_labels
 from pixelglobal.data.volumes import Volume, read_volume, write_labels
 from pixelglobal.files import claim_folder, read_json_object, write_file, write_json
 
@@ -101,13 +101,15 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         counts = np.bincount(volume.labels.ravel(), minlength=n_structures + 1)[1:]
     drawn = volume.labels is not None
     contoured = [drawn and (bool(c) or facts["absent_structures"] == "absent") for c in counts]
-    image, labels = _to_spacing(volume, settings.in_plane_spacing_mm, settings.antialias)
+    to_mm = settings.in_plane_spacing_mm
+    image = resample_image(volume.image_hu, volume.spacing_mm, to_mm, settings.antialias)
+    labels = None if volume.labels is None else resample_labels(volume.labels, volume.spacing_mm, to_mm)
     image = np.clip(np.rint(image), settings.hu_min, settings.hu_max).astype(np.int16)
     stored = crop_or_pad(image, side, fill=round(settings.hu_min))
     stored_labels = None if labels is None else crop_or_pad(labels, side, fill=0)
     spacing_mm = volume.spacing_mm
-    if settings.in_plane_spacing_mm:
-        spacing_mm = (spacing_mm[0], settings.in_plane_spacing_mm, settings.in_plane_spacing_mm)
+    if to_mm:
+        spacing_mm = (spacing_mm[0], to_mm, to_mm)
     names = {"case": volume.case, "patient": volume.patient}
     write_slices(_slices(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names)
     if volume.labels is not None:
@@ -155,45 +157,6 @@ def _dice_ceiling(volume: Volume, stored_labels: np.ndarray | None, grid: tuple[
     )
     sizes = ours + theirs
     return ",".join(f"{2 * o / size:.4f}" if size else "" for o, size in zip(overlap, sizes, strict=True))
-
-
-def crop_or_pad(array: np.ndarray, side: int, fill: int) -> np.ndarray:
-    """The centre `side` x `side` of every slice [Z, H, W], padded with `fill` where the slice is smaller."""
-    out = np.full((len(array), side, side), fill, array.dtype)
-    (to_y, from_y), (to_x, from_x) = crop_slices(array.shape[1], side), crop_slices(array.shape[2], side)
-    out[:, to_y, to_x] = array[:, from_y, from_x]
-    return out
-
-
-def _to_spacing(volume: Volume, spacing_mm: float | None, antialias: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Image and labels resampled in the plane to square pixels of `spacing_mm`; as they are for None.
-
-    antialias: along an axis that becomes shorter the image is averaged over the length of each new pixel; a point read
-    between two old pixels would keep noise and miss what is thinner. Labels are those of the nearest pixel.
-    """
-    if spacing_mm is None:
-        return volume.image_hu, volume.labels
-    zoom = [1.0, volume.spacing_mm[1] / spacing_mm, volume.spacing_mm[2] / spacing_mm]
-    labels = None
-    if volume.labels is not None:
-        labels = ndimage.zoom(volume.labels, zoom, order=0, grid_mode=True, mode="grid-constant")
-    image = volume.image_hu.astype(np.float32)
-    for axis in (1, 2):
-        if antialias and (n := round(image.shape[axis] * zoom[axis])) < image.shape[axis]:
-            image, zoom[axis] = _area_average(image, axis, n), 1.0
-    return ndimage.zoom(image, zoom, order=1, grid_mode=True, mode="nearest"), labels
-
-
-def _area_average(array: np.ndarray, axis: int, n: int) -> np.ndarray:
-    """The array with `n` entries along an axis, each the mean over an n-th of its length, float32."""
-    lines = np.moveaxis(array, axis, -1).astype(np.float64)
-    size = lines.shape[-1]
-    integral = np.concatenate([np.zeros_like(lines[..., :1]), lines.cumsum(-1)], -1)
-    edges = np.arange(n + 1) * (size / n)
-    whole = np.minimum(edges.astype(int), size - 1)
-    at_edges = integral[..., whole] + (edges - whole) * lines[..., whole]
-    mean: np.ndarray = np.diff(at_edges, axis=-1) * (n / size)
-    return np.moveaxis(mean, -1, axis).astype(np.float32)
 
 
 def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:

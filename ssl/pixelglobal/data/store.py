@@ -22,6 +22,7 @@ import pandas as pd
 
 from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
 from pixelglobal.data.splits import Splits
+from pixelglobal.data.stored_grid import StoredGrid, on_the_scan
 from pixelglobal.files import read_json_object
 
 
@@ -72,6 +73,11 @@ class Store:
             in_plane_spacing_mm=facts["in_plane_spacing_mm"],
             antialias=facts.get("antialias", False),  # a store of 0.1.0 was not
         )
+
+    @property
+    def grid(self) -> StoredGrid:
+        """How its slices are made of scans."""
+        return StoredGrid(self.image_size, self.hu_min, self.hu_max, self.in_plane_spacing_mm, self.antialias)
 
     @cached_property
     def cases(self) -> pd.DataFrame:
@@ -164,35 +170,3 @@ class Store:
         values = [[float(v or "nan") for v in row.split(",")] for row in self.cases["dice_ceiling"] if row]
         means = pd.DataFrame(values, columns=list(self.structures), dtype=float).mean()
         return {name: float(mean) for name, mean in zip(self.structures, means, strict=True)}
-
-
-def on_the_scan(stored: np.ndarray, grid: tuple[int, int], scan: tuple[int, int], fill: float) -> np.ndarray:
-    """Stored slices [Z, S, S] on a scan's own grid [Z, rows, columns]: the crop undone, then the nearest pixel.
-
-    grid: rows and columns of the whole resampled slice, of which S x S were stored; scan: those of the scan; fill: the
-    value outside the crop.
-    """
-    side = stored.shape[-1]
-    whole = np.full((len(stored), *grid), fill, stored.dtype)
-    (to_y, from_y), (to_x, from_x) = crop_slices(grid[0], side), crop_slices(grid[1], side)
-    whole[:, from_y, from_x] = stored[:, to_y, to_x]
-    if grid == scan:
-        return whole
-    y, x = (
-        np.minimum((np.arange(n) + 0.5) * n_grid // n, n_grid - 1).astype(int)
-        for n, n_grid in zip(scan, grid, strict=True)
-    )
-    return whole[:, y][:, :, x]
-
-
-def crop_slices(size: int, side: int) -> tuple[slice, slice]:
-    """Where a centre crop or pad of one axis goes: (place in the stored slice, place in the source).
-
-    >>> crop_slices(10, 4), crop_slices(4, 10)
-    ((slice(0, 4, None), slice(3, 7, None)), (slice(3, 7, None), slice(0, 4, None)))
-    """
-    if size >= side:
-        start = (size - side) // 2
-        return slice(0, side), slice(start, start + side)
-    start = (side - size) // 2
-    return slice(start, start + size), slice(0, size)
