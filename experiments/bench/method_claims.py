@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pixelglobal.statistics.anova import PerRound
+from pixelglobal.statistics.contrast import contrast_of, fold_contrast
 from pixelglobal.statistics.dunnett import dunnett_critical_value
-from pixelglobal.statistics.mrmc import contrast_of, fold_contrast
 
 FloatArray = NDArray[np.float64]
 Interval = tuple[PerRound, PerRound]

@@ -13,6 +13,7 @@ from experiments.studies.grid import cohort_names, labelled_patients, method_con
 from experiments.studies.verdict import Contrast, GainRule, Verdict
 from pixelglobal.config.overrides import from_dict, with_settings
 from pixelglobal.config.schema import Config
+from pixelglobal.config.tolerance import tolerances_mm
 from pixelglobal.data.store import Store
 
 Settings = Mapping[str, Mapping[str, Any]]  # of sections, as `with_settings` takes them
@@ -88,12 +89,13 @@ class Study:
         """One run for each cohort, method, share of labelled patients and seed.
 
         methods, fractions: the study's own, if empty. Raises ValueError for an unknown method and for a fraction that
-        is not in (0, 1].
+        is not in (0, 1], and for structures without a tolerance of their surface Dice.
         """
         config = with_settings(config, **self.settings)
         runs = []
         for store, cohort in zip(stores, cohort_names(stores), strict=True):
             counts: list[int | None] = [*labelled_patients(store, fractions or self.label_fractions)] or [None]
+            tolerances_mm(config.evaluate.surface_tolerance_mm, store.structures)  # before anything is trained
             for method in methods or self.methods:
                 chosen = self.config_of(config, method)
                 for seed in seeds:

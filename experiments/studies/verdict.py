@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pixelglobal.statistics.correction import correct_p_values
-from pixelglobal.statistics.mrmc import FEWEST_RUNS, MethodComparison, compare_methods
+from pixelglobal.statistics.mrmc import FEWEST_RUNS, MethodComparison, adjusted_p_values, compare_methods
+from pixelglobal.statistics.planning import SpreadOfMethods, runs_for_power
 from pixelglobal.tables.averages import ScoreTable, score_table
 from pixelglobal.tables.metric import metric_of
 from pixelglobal.tables.owed_scores import owed_scores
@@ -47,7 +47,7 @@ class ContrastResult:
     n_runs: int  # seeds that both methods have
     n_patients: int
     comparison: MethodComparison | None = None
-    corrected_p: float = math.nan  # Holm over the contrasts of its family, primary or other
+    corrected_p: float = math.nan  # within its family, primary or other (`mrmc.adjusted_p_values`)
 
     def sentence(self) -> str:
         """The gain with its interval, corrected p and sample size."""
@@ -129,32 +129,32 @@ class GainRule:
 
     def what_it_needs(self, still_open: Sequence[ContrastResult]) -> str:
         """About how many more runs would decide these contrasts if their differences stayed as they are."""
-        more = [self.runs_needed(one.comparison) - one.comparison.n_runs for one in still_open if one.comparison]
-        if math.isinf(max(more)):
+        needed = [(self.runs_needed(one.comparison), one.n_runs) for one in still_open if one.comparison]
+        more = [runs - there for runs, there in needed if runs is not None]
+        if len(more) < len(needed):
             return "needs more test patients, since no number of runs would decide it on these"
-        return f"needs about {_runs(max(1, int(max(more))), 'more ')}"
+        return f"needs about {_runs(max(1, *more), 'more ')}"
 
-    def runs_needed(self, comparison: MethodComparison) -> float:
-        """Runs at which the interval would exclude either 0 or the smallest gain, whichever is farther from the mean.
+    def runs_needed(self, comparison: MethodComparison) -> int | None:
+        """Runs that exclude 0, or the smallest gain, with a power of 80 % if mean and spread stay as they are.
 
-        Solves 2^2 x 2 (method_run / R + method_patient / P + rest / (R P)) = half-width^2 for R; infinite where the
-        patients' part alone is too large. The factor 2 stands for the t quantile.
+        Whichever of the two is farther from the mean; None where no number of runs does it on these patients.
         """
-        half_width = max(comparison.difference, self.smallest_gain_points - comparison.difference)
-        parts, n_patients = comparison.components, comparison.n_patients
+        parts = comparison.components
         if parts is None:
-            return math.inf
-        left = half_width**2 / 8 - parts.method_patient / n_patients
-        return math.ceil((parts.method_run + parts.rest / n_patients) / left) if left > 0 else math.inf
+            return None
+        distance = max(comparison.difference, self.smallest_gain_points - comparison.difference)
+        spread = SpreadOfMethods(*map(np.asarray, (parts.method_run, parts.method_patient, parts.rest)))
+        return runs_for_power(spread, gain=distance, n_patients=comparison.n_patients)
 
 
 def compare_contrasts(rows: pd.DataFrame, contrasts: Sequence[Contrast]) -> tuple[ContrastResult, ...]:
-    """Every contrast tested over the runs that its two methods share; p corrected by Holm within its family."""
+    """Every contrast tested over the runs that its two methods share; p corrected within its family."""
     table = primary_endpoint(rows)
     results = {contrast: _tested(table, contrast) for contrast in contrasts}
     for primary in (True, False):
         family = {c: r for c, r in results.items() if c.primary == primary and r.comparison is not None}
-        p_values = correct_p_values([r.comparison.p_value for r in family.values() if r.comparison is not None])
+        p_values = adjusted_p_values([r.comparison for r in family.values() if r.comparison is not None])[0]
         for contrast, p in zip(family, p_values, strict=True):
             results[contrast] = replace(family[contrast], corrected_p=float(p))
     return tuple(results.values())

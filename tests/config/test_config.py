@@ -80,3 +80,14 @@ def test_a_config_cannot_be_changed_in_place():
 def test_an_unknown_preset_names_the_known_ones():
     with pytest.raises(ValueError, match="paper, small, smoke"):
         settings.resolve("big")
+
+
+def test_the_tolerance_of_the_surface_dice_is_one_or_one_for_each_structure():
+    def tolerance(word):
+        return settings.resolve("smoke", [f"evaluate.surface_tolerance_mm={word}"]).evaluate.surface_tolerance_mm
+
+    assert tolerance("2") == 2.0
+    assert tolerance("Liver=3,Spleen=2") == tolerance('{"Liver": 3, "Spleen": 2}') == {"Liver": 3.0, "Spleen": 2.0}
+    for bad in ("-1", "Liver=0", "Liver"):
+        with pytest.raises(ValueError, match="surface_tolerance_mm"):
+            tolerance(bad)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pixelglobal.statistics.anova import MeanSquares, mean_squares, score_table, variance_components
-from pixelglobal.statistics.mrmc import difference_error
+from pixelglobal.statistics.contrast import difference_error
 from tests.statistics.claims import TABLE, normal_table, rows_of
 
 

@@ -8,8 +8,9 @@ from scipy import stats
 
 from experiments.bench.method_claims import LAYOUTS, Layout
 from pixelglobal.statistics.anova import mean_squares, score_table, variance_components
+from pixelglobal.statistics.contrast import contrast_of, difference_error, unequal_spreads
 from pixelglobal.statistics.dunnett import dunnett_p_value
-from pixelglobal.statistics.mrmc import compare_methods, contrast_of, difference_error, unequal_spreads
+from pixelglobal.statistics.mrmc import compare_methods
 from tests.statistics.claims import TABLE, normal_table, rows_of
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from experiments.bench.method_claims import Layout
-from pixelglobal.statistics.mrmc import contrast_of
+from pixelglobal.statistics.contrast import contrast_of
 from pixelglobal.statistics.planning import SpreadOfMethods, contrast_power, required_patients, required_runs
 from tests.statistics.claims import rows_of
 

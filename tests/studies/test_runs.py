@@ -137,3 +137,13 @@ def test_what_is_tested_follows_the_methods_that_ran():
     with_few = stabilizers.contrasts_among(["gp", "gpc_printed", "full_printed"])
     assert [str(c) for c in with_few] == ["gpc_printed against gp", "full_printed against gpc_printed"]
     assert [str(c) for c in comparison.contrasts_among(["gl", "pgl"])] == ["full against random"]  # still to be shown
+
+
+def test_a_structure_without_a_tolerance_is_found_before_anything_is_trained(tiny, store):
+    known = dict.fromkeys(store.structures, 2.0)
+    config = settings.with_settings(tiny, evaluate={"surface_tolerance_mm": known})
+    assert STUDIES["comparison"].runs(config, [store], seeds=[0])
+    del known[store.structures[0]]
+    config = settings.with_settings(tiny, evaluate={"surface_tolerance_mm": known})
+    with pytest.raises(ValueError, match=f"no value for {store.structures[0]}, only for {store.structures[1]}"):
+        STUDIES["comparison"].runs(config, [store], seeds=[0])

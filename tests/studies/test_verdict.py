@@ -6,11 +6,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from experiments.report.contrast_table import contrast_table
 from experiments.studies import STUDIES
 from experiments.studies.verdict import Contrast, GainRule, compare_contrasts
+from pixelglobal.statistics.dunnett import dunnett_p_value
 from pixelglobal.statistics.mrmc import compare_methods
+from pixelglobal.statistics.planning import SpreadOfMethods, contrast_power
 from tests.support import rows_of, wave
 
 
@@ -52,12 +55,25 @@ def test_what_is_neither_shown_nor_ruled_out_says_how_many_runs_it_needs():
     more = int(re.search(r"needs about (\d+) more run", verdict.reason)[1])
     [one] = verdict.tested
     parts = one.comparison.components
-
-    def half_width(runs):
-        return 2 * np.sqrt(2 * (parts.method_run / runs + parts.method_patient / 8 + parts.rest / (8 * runs)))
-
+    spread = SpreadOfMethods(*map(np.asarray, (parts.method_run, parts.method_patient, parts.rest)))
     farther = max(one.comparison.difference, 1 - one.comparison.difference)  # of 0 and a gain of 1 point
-    assert half_width(3 + more) <= farther < half_width(2 + more)
+
+    def power(runs):
+        return float(contrast_power(spread, gain=farther, n_runs=runs, n_patients=8))
+
+    assert power(3 + more) >= 0.8 > power(2 + more)
+
+
+def test_the_primary_family_is_corrected_as_the_table_corrects_it():
+    """Dunnett's p over the declared contrasts, which is smaller than Holm's largest."""
+    three = rows({"random": 0, "gl": 0.2, "pgl": 0.4, "full": 0.7}, spread=1.5)
+    declared = [Contrast("full", "random"), Contrast("full", "gl")]
+    tested = compare_contrasts(three, [*declared, Contrast("full", "pgl", primary=False)])
+    of_family = [one.comparison for one in tested[:2]]
+    assert {one.analysis for one in of_family} == {"pooled"}
+    t = [c.difference / ((c.high - c.low) / 2 / stats.t.ppf(0.975, c.df)) for c in of_family]
+    assert [one.corrected_p for one in tested[:2]] == pytest.approx(dunnett_p_value(t, 2, of_family[0].df))
+    assert tested[2].corrected_p == pytest.approx(tested[2].comparison.p_value)
 
 
 def test_where_runs_cannot_decide_it_more_patients_are_asked_for():
@@ -111,7 +127,7 @@ def test_only_primary_contrasts_decide_and_each_family_is_corrected_alone():
     verdict = STUDIES["stabilizers"].verdict(rows(dict.fromkeys(methods, 0) | {"gpc_printed": 5}))
     assert verdict.state == "reproduced"
     [primary] = [one for one in verdict.tested if one.contrast.primary]
-    assert primary.corrected_p == primary.comparison.p_value
+    assert primary.corrected_p == pytest.approx(primary.comparison.p_value, abs=0)
     others = [one for one in verdict.tested if not one.contrast.primary]
     smallest = min(others, key=lambda one: one.comparison.p_value)
     assert len(others) == 7

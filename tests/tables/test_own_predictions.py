@@ -125,9 +125,9 @@ def test_several_scans_of_a_patient_folds_and_a_tolerance_for_each_structure(fol
     assert score(monkeypatch, folders, "b", *more) == 2
     assert "there is no patient for the cases c4, c5" in " ".join(capsys.readouterr().out.split())
     assert score(monkeypatch, folders, "b", "--tolerance-mm", "A=1") == 2
-    assert "tolerance_mm has no value for B" in " ".join(capsys.readouterr().out.split())
+    assert "the tolerance of the surface Dice has no value for B" in " ".join(capsys.readouterr().out.split())
     assert score(monkeypatch, folders, "b", "--tolerance-mm", "thick") == 2
-    assert "tolerance_mm='thick': expected a number of mm" in capsys.readouterr().err
+    assert "a tolerance of 'thick': expected a number of mm" in capsys.readouterr().err
 
 
 @pytest.mark.cluster

@@ -16,7 +16,7 @@ console = Console()
 
 
 def _tolerance_of(words: str | float) -> Any:
-    from pixelglobal.evaluation.score import tolerance_of
+    from pixelglobal.config.tolerance import tolerance_of
 
     try:
         return tolerance_of(str(words))

@@ -8,10 +8,12 @@ Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
+    PositiveFloat,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -21,8 +23,14 @@ from pydantic import (
 
 from pixelglobal.config.registry import METHODS, method_class
 from pixelglobal.config.section import Section, unknown_name_message
+from pixelglobal.config.tolerance import tolerance_of
 
 Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _tolerance(value: Any) -> Any:
+    """As it is typed, such as Liver=3,Spleen=2."""
+    return tolerance_of(value) if isinstance(value, str) else value
 
 
 def _require_multiple_of_32(name: str, value: int) -> None:
@@ -201,7 +209,7 @@ class Evaluate(Section):
     without_effect = frozenset({"batch_size"})
 
     split: Literal["validation", "test"] = "test"
-    surface_tolerance_mm: float = Field(3.0, gt=0)
+    surface_tolerance_mm: Annotated[PositiveFloat | dict[str, PositiveFloat], BeforeValidator(_tolerance)] = 3.0
     batch_size: int = Field(16, ge=1)
 
 

@@ -11,13 +11,14 @@ array order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from pixelglobal.config.tolerance import Tolerance, tolerances_mm
 from pixelglobal.evaluation.lesions import is_lesion, score_lesions
 
 Spacing = Sequence[float]
@@ -71,7 +72,7 @@ def score_case(
     spacing_mm: Spacing,
     structures: Sequence[str],
     *,
-    tolerance_mm: float | Mapping[str, float] = 3.0,
+    tolerance_mm: Tolerance = 3.0,
     contoured: Sequence[bool] | None = None,
 ) -> list[dict[str, object]]:
     """All rows of one patient: labels [Z, H, W] against labels [Z, H, W], spacing (z, y, x).
@@ -90,7 +91,7 @@ def score_case(
     """
     if predicted.shape != reference.shape or predicted.ndim != 3:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} must be volumes of one shape")
-    tolerances = _tolerances(tolerance_mm, structures)
+    tolerances = tolerances_mm(tolerance_mm, structures)
     rows: list[dict[str, object]] = []
     shape, nothing = predicted.shape, (slice(0, 0),) * 3
     boxes = [find_objects(labels, max_label=len(structures)) for labels in (predicted, reference)]
@@ -108,17 +109,6 @@ def score_case(
         rows.append(row | _lesions(p, r) if drawn and is_lesion(name) else row)
     rows.sort(key=lambda row: row["slice_index"] == -1)
     return rows
-
-
-def _tolerances(tolerance_mm: float | Mapping[str, float], structures: Sequence[str]) -> list[float]:
-    if not isinstance(tolerance_mm, Mapping):
-        return [tolerance_mm] * len(structures)
-    if lacking := [name for name in structures if name not in tolerance_mm]:
-        raise ValueError(
-            f"tolerance_mm has no value for {', '.join(lacking)}, only for {', '.join(tolerance_mm)}; expected one for "
-            "each structure, or a single number"
-        )
-    return [tolerance_mm[name] for name in structures]
 
 
 def _lesions(p: np.ndarray, r: np.ndarray) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pixelglobal.config.tolerance import Tolerance
 from pixelglobal.data.cohorts import case_name
 from pixelglobal.data.layouts.description import label_names
 from pixelglobal.data.volumes import read_labels, read_labels_on_grid
@@ -60,25 +61,6 @@ def structures_of(named: str | None, references: Path) -> tuple[str, ...]:
         f"no names for the labels: looked for {', '.join(map(str, files))}. Give --structures Liver,Spleen,... in the "
         "order of the label values 1, 2, ..., or the path of a dataset.json"
     )
-
-
-Tolerance = float | Mapping[str, float]
-
-
-def tolerance_of(text: str) -> Tolerance:
-    """A tolerance of the surface Dice in mm, or one for each structure, as it is typed.
-
-    >>> tolerance_of("3"), tolerance_of("Liver=3,Spleen=2")
-    (3.0, {'Liver': 3.0, 'Spleen': 2.0})
-    """
-    try:
-        if "=" not in text:
-            return float(text)
-        return {name.strip(): float(value) for name, _, value in (part.rpartition("=") for part in text.split(","))}
-    except ValueError:
-        raise ValueError(
-            f"tolerance_mm={text!r}: expected a number of mm, or one for each structure, such as Liver=3,Spleen=2"
-        ) from None
 
 
 def patients_of(file: Path, cases: Sequence[str]) -> dict[str, str]:

@@ -16,31 +16,28 @@ smaller than MS(rest), because it estimates that plus something.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import stats
 
 from pixelglobal.statistics.anova import (
-    MeanSquares,
     Names,
-    PerRound,
     Scores,
     VarianceComponents,
     mean_squares,
     score_table,
     variance_components,
 )
+from pixelglobal.statistics.contrast import UNEQUAL, Contrast, contrast_of, fold_contrast, unequal_spreads
 from pixelglobal.statistics.correction import correct_p_values
 from pixelglobal.statistics.dunnett import dunnett_p_value
 
 FEWEST_RUNS = 3
 ENOUGH_RUNS = 6  # from here on a pair's own error is known well enough
-UNEQUAL = 0.1  # a p of equal spreads below this refuses the pooled error
-ROUNDING = 1e-12  # of the largest score: differences below are floating-point noise
 
 
 @dataclass(frozen=True)
@@ -66,28 +63,6 @@ class MethodComparison:
     components: VarianceComponents | None
     analysis: Literal["pair", "pooled", "folds"]
     note: str
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One difference of two methods in each table."""
-
-    difference: PerRound
-    standard_error: PerRound
-    df: PerRound
-    pooled: Bool[np.ndarray | np.bool_, "*#rounds"]
-
-    def p_value(self, true_difference: float = 0.0) -> PerRound:
-        """Two-sided p of the hypothesis that the methods differ by `true_difference`."""
-        distance = np.abs(self.difference - true_difference)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            p = 2 * stats.t.sf(distance / self.standard_error, self.df)
-        return np.where(self.standard_error > 0, p, np.where(distance > 0, 0.0, 1.0))
-
-    def interval(self) -> tuple[PerRound, PerRound]:
-        """The ends of the 95 % interval."""
-        half = stats.t.ppf(0.975, self.df) * self.standard_error
-        return self.difference - half, self.difference + half
 
 
 def compare_methods(
@@ -145,77 +120,28 @@ def compare_methods(
     note = _refusal(table, names, shared_runs) if pooling else ""
     pairs = _pairs(names, reference)
     contrasts = [contrast_of(table, i, j, shared_runs=shared_runs, pooled=pooling) for i, j in pairs]
-    return _results(names, pairs, contrasts, table, shared_runs, note, dunnett=reference is not None)
+    return _results(names, pairs, contrasts, table, shared_runs, note)
 
 
-def contrast_of(
-    table: Float[np.ndarray, "*rounds methods runs patients"],
-    first: int,
-    second: int,
-    *,
-    shared_runs: bool = True,
-    pooled: bool = False,
-) -> Contrast:
-    """Method `first` minus `second` in each table; pooled only in tables whose spreads look equal."""
-    pair = table[..., [first, second], :, :]
-    variance, df = difference_error(mean_squares(pair, shared_runs=shared_runs))
-    kept = np.zeros(variance.shape, bool)
-    if pooled and table.shape[-3] > 2:
-        kept = unequal_spreads(table, shared_runs=shared_runs).min(-1) >= UNEQUAL
-        variance_of_all, df_of_all = difference_error(mean_squares(table, shared_runs=shared_runs))
-        variance, df = np.where(kept, variance_of_all, variance), np.where(kept, df_of_all, df)
-    means = pair.mean((-2, -1))
-    difference = means[..., 0] - means[..., 1]
-    noise = ROUNDING * np.abs(pair).max((-3, -2, -1))
-    error = np.sqrt(variance)
-    return Contrast(np.where(np.abs(difference) > noise, difference, 0), np.where(error > noise, error, 0), df, kept)
+def adjusted_p_values(family: Sequence[MethodComparison]) -> tuple[np.ndarray, Literal["dunnett", "holm"]]:
+    """p of the contrasts of one family: Dunnett's for one method against others with one pooled error, else Holm's.
 
+    The family may be a part of the contrasts of a call, such as those that a study declared as primary.
 
-def difference_error(ms: MeanSquares) -> tuple[PerRound, PerRound]:
-    """Variance of a difference of two methods, and its degrees of freedom.
-
-    With the mean squares 3 (method x run), 3 (method x patient) and 1 (rest) of 2 methods, 2 runs and 3 patients the
-    variance is 2 / 6 x (3 + 2), and the degrees of freedom 5^2 / (3^2 / 1 + 2^2 / 2); Hillis' are 5^2 / (3^2 / 1).
-
-    >>> variance, df = difference_error(mean_squares(np.array([[[4.0, 6, 8], [6, 8, 10]], [[2, 6, 4], [4, 4, 4]]])))
-    >>> round(float(variance), 3), round(float(df), 3)
-    (1.667, 2.273)
+    >>> rng = np.random.default_rng(0)
+    >>> m, r, p = (axis.ravel() for axis in np.indices((4, 3, 8)))
+    >>> found = compare_methods(rng.normal(size=m.size), methods=m, runs=r, patients=p, reference=0)
+    >>> p_values, how = adjusted_p_values(found)
+    >>> how, np.allclose(p_values, [one.p_adjusted for one in found])
+    ('dunnett', True)
     """
-    runs, patients = ms.method_run, np.maximum(ms.method_patient - ms.rest, 0.0)
-    at_least = np.maximum(runs, ms.rest)
-    spread = at_least**2 / ms.df_method_run + patients**2 / ms.df_method_patient
-    with np.errstate(invalid="ignore"):
-        df = np.where(spread > 0, (at_least + patients) ** 2 / spread, ms.df_method_run)
-    return 2 * (runs + patients) / (ms.n_runs * ms.n_patients), df
-
-
-def unequal_spreads(
-    table: Float[np.ndarray, "*rounds methods runs patients"], *, shared_runs: bool = True
-) -> Float[np.ndarray, "*rounds methods"]:
-    """For each of M > 2 methods: p of "its runs spread no more than the others'", times M.
-
-    The spread is that of the mean scores over patients, for shared runs after the level of each run is taken out
-    (Shukla, Heredity 29, 1972): an F test of the method against all others, with Bonferroni's factor, at most 1.
-
-    >>> calm = [[0.0, 0.1, 0.2], [0.2, 0.1, 0.0], [0.1, 0.2, 0.0], [0.0, 0.2, 0.1]]
-    >>> wild = [[9.0, 0.0, 0.0]]
-    >>> table = np.array(calm + wild)[:, :, None].repeat(2, axis=2)
-    >>> (unequal_spreads(table) < 0.05).tolist()
-    [False, False, False, False, True]
-    """
-    m, r = table.shape[-3:-1]
-    means = table.mean(-1)
-    effects: np.ndarray = means - means.mean(-1, keepdims=True)
-    if shared_runs:
-        effects = effects - effects.mean(-2, keepdims=True)
-    squares = (effects**2).sum(-1)
-    own = squares * (m / (m - 1) if shared_runs else 1.0)
-    others = np.maximum(squares.sum(-1, keepdims=True) - own, 0.0)
-    df_own, df_others = r - 1, (m - 1 - shared_runs) * (r - 1)
-    noise = (ROUNDING * np.abs(table).max((-3, -2, -1)))[..., None] ** 2
-    ratio = (own / df_own) / np.maximum(others / df_others, noise + np.finfo(float).tiny)
-    p: np.ndarray = np.where(own > noise, stats.f.sf(ratio, df_own, df_others), 1.0)
-    return np.asarray(np.minimum(m * p, 1.0))
+    errors = {(one.method_a, one.df, one.analysis) for one in family}
+    half_widths = np.array([(one.high - one.low) / 2 for one in family])
+    if len(errors) == 1 and family[0].analysis == "pooled" and (half_widths > 0).all():
+        df = family[0].df
+        t = np.array([one.difference for one in family]) * stats.t.ppf(0.975, df) / half_widths
+        return dunnett_p_value(t, len(t), df), "dunnett"
+    return correct_p_values([one.p_value for one in family]), "holm"
 
 
 def _require_enough(table: Float[np.ndarray, "methods runs patients"]) -> None:
@@ -262,19 +188,11 @@ def _results(
     shared_runs: bool = True,
     note: str = "",
     *,
-    dunnett: bool = False,
     folds: bool = False,
 ) -> list[MethodComparison]:
     """The contrasts of one table with names, adjusted p and variance components."""
-    p_values = [float(c.p_value()) for c in contrasts]
-    dunnett = dunnett and all(c.pooled and c.standard_error > 0 for c in contrasts)
-    if dunnett:
-        t = [float(c.difference / c.standard_error) for c in contrasts]
-        adjusted = dunnett_p_value(t, len(t), float(contrasts[0].df))
-    else:
-        adjusted = correct_p_values(p_values)
     results = []
-    for (i, j), contrast, p, p_adjusted in zip(pairs, contrasts, p_values, adjusted, strict=True):
+    for (i, j), contrast in zip(pairs, contrasts, strict=True):
         low, high = contrast.interval()
         used = table if contrast.pooled else table[[i, j]]
         results.append(
@@ -284,9 +202,9 @@ def _results(
                 difference=float(contrast.difference),
                 low=float(low),
                 high=float(high),
-                p_value=p,
-                p_adjusted=float(p_adjusted),
-                adjustment="dunnett" if dunnett else "holm",
+                p_value=float(contrast.p_value()),
+                p_adjusted=float("nan"),  # until all are known
+                adjustment="holm",
                 df=float(contrast.df),
                 n_runs=table.shape[1],
                 n_patients=table.shape[2],
@@ -295,7 +213,9 @@ def _results(
                 note=note,
             )
         )
-    return results
+    p_adjusted, adjustment = adjusted_p_values(results)
+    pairs_of_p = zip(results, p_adjusted, strict=True)
+    return [replace(one, p_adjusted=float(p), adjustment=adjustment) for one, p in pairs_of_p]
 
 
 def _compare_folds(
@@ -314,22 +234,6 @@ def _compare_folds(
     pairs = _pairs(names, reference)
     contrasts = [fold_contrast((table[i] - table[j]).mean(0), members) for i, j in pairs]
     return _results(names, pairs, contrasts, table, folds=True)
-
-
-def fold_contrast(differences: Float[np.ndarray, "*rounds patients"], members: Sequence[Sequence[int]]) -> Contrast:
-    """Contrast of differences, averaged over runs; members: positions of the patients of each fold.
-
-    By hand: folds with the means 1, 2, 3 have the variance 1, times 1 / 3 + 1 / 2.
-
-    >>> c = fold_contrast(np.array([1.0, 1.0, 2.0, 2.0, 3.0, 3.0]), [[0, 1], [2, 3], [4, 5]])
-    >>> round(float(c.standard_error**2), 4), float(c.df)
-    (0.8333, 2.0)
-    """
-    k = len(members)
-    means = np.stack([differences[..., list(own)].mean(-1) for own in members], axis=-1)
-    difference, error = differences.mean(-1), np.sqrt(means.var(-1, ddof=1) * (1 / k + 1 / (k - 1)))
-    noise = ROUNDING * np.abs(differences).max(-1)
-    return Contrast(difference, np.where(error > noise, error, 0.0), np.asarray(k - 1.0), np.zeros(error.shape, bool))
 
 
 def _fold_of(patients: Names, folds: Names) -> dict[Hashable, Hashable]:

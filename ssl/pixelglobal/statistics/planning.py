@@ -79,8 +79,33 @@ def contrast_power(
         df = np.where(spent > 0, (of_runs + of_patients) ** 2 / spent, df_runs)
         distance = abs(gain) / np.sqrt(2 * (of_runs + of_patients) / (runs * patients))
     critical = stats.t.isf(alpha / (2 * n_contrasts), df)
-    power = np.where(distance < 37, stats.nct.sf(critical, df, np.minimum(distance, 37)), 1.0)
-    return np.asarray(np.nan_to_num(power, nan=1.0))
+    return np.asarray(np.where(distance < 37, stats.nct.sf(critical, df, np.minimum(distance, 37)), 1.0))
+
+
+def runs_for_power(
+    spread: SpreadOfMethods,
+    *,
+    gain: float,
+    n_patients: int,
+    power: float = 0.8,
+    n_contrasts: int = 1,
+    largest: int = 500,
+) -> int | None:
+    """How many shared runs of two methods show a true gain with this power at a known spread; None beyond `largest`.
+
+    `required_runs` asks the same of a pilot, and says how sure its spread is.
+
+    >>> rows = SpreadOfMethods(np.array(0.9**2), np.array(0.5**2), np.array(2.3**2))
+    >>> runs_for_power(rows, gain=2.0, n_patients=24), runs_for_power(rows, gain=0.1, n_patients=24)
+    (7, None)
+    """
+    needed = _smallest(
+        lambda n: contrast_power(spread, gain=gain, n_runs=n, n_patients=n_patients, n_contrasts=n_contrasts),
+        np.full((), FEWEST_RUNS),
+        largest,
+        power,
+    )
+    return int(needed) if needed <= largest else None
 
 
 def required_runs(
