@@ -39,6 +39,7 @@ VARIANTS = [
     ("gl", {"regions": "dictionary"}),
     ("pgl", {"alignment": "grid_sample"}),
     ("pgl", {"stride": 16}),
+    ("restore", {"position_weight": 0}),
 ]
 
 
@@ -238,7 +239,8 @@ def test_every_method_pre_trains_and_its_checkpoint_fine_tunes(tiny, store, tmp_
     model = trained(config, store, LocalRun(tmp_path / "pre"))
     assert all(torch.isfinite(torch.tensor(line["loss"])) for line in read_metrics(tmp_path / "pre"))
     facts = read_model(model)[1]
-    expected = {"gl": [*(f"decoder.blocks.{i}" for i in range(3)), "encoder"], "dino": ["decoder", "encoder"]}
+    expected = {"gl": [*(f"decoder.blocks.{i}" for i in range(3)), "encoder"]}
+    expected |= {whole: ["decoder", "encoder"] for whole in ("dino", "restore")}
     assert facts["parts"] == expected.get(name, ["encoder"])
     assert facts["citation"] == method_class(name).citation
     cases = {"train_cases": store.splits.train, "validation_cases": store.splits.validation}
@@ -246,7 +248,7 @@ def test_every_method_pre_trains_and_its_checkpoint_fine_tunes(tiny, store, tmp_
     tuned = finetune(short, store, LocalRun(tmp_path / "ft"), CPU, pretrained=model, **cases)
     report = read_model(tuned)[1]["transfer"].split()
     assert report[0] == report[2]  # "N of N tensors transferred"
-    if name in ("gl", "simclr"):
+    if name in ("gl", "simclr", "restore"):
         taught = settings.with_settings(short, finetune={"transfer_from": "teacher"})
         with pytest.raises(ValueError, match="holds no teacher; it has: student"):
             finetune(taught, store, LocalRun(tmp_path / "t"), CPU, pretrained=model, **cases)

@@ -18,6 +18,7 @@ METHODS = {
     "byol": "pixelglobal.methods.byol:Byol",
     "simclr": "pixelglobal.methods.simclr:SimClr",
     "dino": "pixelglobal.methods.dino:Dino",
+    "restore": "pixelglobal.methods.restore:Restore",
 }
 
 

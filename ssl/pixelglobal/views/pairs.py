@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pixelglobal.config.schema import Views
 from pixelglobal.devices import send
+from pixelglobal.views.anatomy import Anatomy, anatomy_of
 from pixelglobal.views.augment import draw_views, render
 from pixelglobal.views.geometry import twin_table
 from pixelglobal.views.intensity import HuScale
@@ -37,6 +38,7 @@ class ViewPair:
     source_size: tuple[int, int]  # rows and columns of the slice
     volume_B: Int64[Tensor, " B"] | None = None  # slices of one scan have one number
     depth_B: Float[Tensor, " B"] | None = None  # how far along z in its scan a slice lies, in (0, 1)
+    anatomy_1: Anatomy | None = None  # what view 1 shows, if the plan asks for it
     stage: int = 0  # which of the method's stages the batch belongs to
 
     @property
@@ -54,6 +56,7 @@ class ViewPlan:
     pixels_per_image: int = 0  # at most so many of them; 0: all
     partners: bool = False  # the two halves of the batch share their draws
     same_geometry: bool = False  # view 2 is cut where view 1 is, and differs in intensities alone
+    anatomy: bool = False  # give what view 1 shows before its intensities were changed
 
 
 def pair_partners(
@@ -131,4 +134,5 @@ def make_view_pair(
         maps_1=draw_1.maps,
         maps_2=draw_2.maps,
         source_size=(height, width),
+        anatomy_1=anatomy_of(images_hu, draw_1.maps, side, scale.hu_min, scale.hu_max) if plan.anatomy else None,
     )
