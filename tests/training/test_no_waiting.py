@@ -53,7 +53,9 @@ def test_no_step_waits_for_the_device(tiny, name):
     for stage in range(method.stages):
         pair = a_pair(method, stage)
         with Waits() as waits:
-            method.losses(pair, generator(1))["loss"].backward()
+            terms = method.losses(pair, generator(1))
+            method.before_backward(terms, step=0)
+            terms["loss"].backward()
             torch.nn.utils.clip_grad_norm_(method.trainable().parameters(), 3.0)
             method.after_step(stage, 10)
         assert not waits.seen, "\n".join(waits.seen)

@@ -55,9 +55,15 @@ def step(config, rank, workers, blind=None):
         method.distribute(sum_over_workers)
     pair = share_of(whole_batch(config), rank, workers)
     terms = method.losses(without_twins(pair) if rank == blind else pair, generator(0))
+    method.before_backward(terms, step=0)
     terms["loss"].backward()
     found = {name: p.grad for name, p in method.student.named_parameters() if p.grad is not None}
-    return {**found, "center_global": method.center_global, "center_pixel": method.center_pixel}
+    return {
+        **found,
+        "center_global": method.center_global,
+        "center_pixel": method.center_pixel,
+        "weight": method.matched_weight,
+    }
 
 
 def _worker(rank, port, name, folder, blind=None):
@@ -76,7 +82,7 @@ def on_two_workers(name, folder, blind=None):
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("name", ["go", "gpc"])
+@pytest.mark.parametrize("name", ["go", "gpc", "gpc_matched"])
 def test_two_workers_take_the_step_of_one(name, tmp_path):
     shares = on_two_workers(name, tmp_path)
     one = step(settings.variant(CONFIG, name), 0, 1)

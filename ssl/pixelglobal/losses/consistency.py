@@ -66,6 +66,16 @@ def per_image(
     return zeros.index_add(0, image_M, values_M * counts_M), zeros.index_add(0, image_M, counts_M)
 
 
+def mean_one(certainty_M: Float[Tensor, " M"], image_M: Int64[Tensor, " M"], n_images: int) -> Float[Tensor, " M"]:
+    """The 1 - U of Eq. (6), divided by its mean over each image: it then weighs pixels but not the whole loss.
+
+    >>> mean_one(torch.tensor([0.1, 0.3, 0.5]), torch.tensor([0, 0, 1]), 2)
+    tensor([0.5000, 1.5000, 1.0000])
+    """
+    total_B, count_B = per_image(certainty_M, torch.ones_like(certainty_M), image_M, n_images)
+    return certainty_M / (total_B / count_B.clamp_min(1)).clamp_min(1e-6)[image_M]
+
+
 def local_loss(
     disagreement_M: Float[Tensor, " M"],
     partner_M: Float[Tensor, " M"] | None,

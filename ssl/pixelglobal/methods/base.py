@@ -64,6 +64,13 @@ class Method(nn.Module, ABC):
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """Named scalars of a batch: "loss" carries the gradient, the others are for the log."""
 
+    def before_backward(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """What needs the graph of the losses, such as norms of their gradients: more named scalars for the log.
+
+        Called in every step with what `losses` gave. It must keep the graph.
+        """
+        return {}
+
     def measures(self, pair: ViewPair, generator: torch.Generator) -> dict[str, HeadMeasures]:
         """What tells whether each head still says something; none by default. Changes nothing, draws from a generator
         of its own."""

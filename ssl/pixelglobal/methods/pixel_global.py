@@ -4,7 +4,7 @@ GO, GP, GPC and full are values of its settings (`PixelGlobal.variants`), not cl
 
     view 1 -> student -> z' (global logits), y' (logits of matched pixels)
     view 2 -> teacher -> the same, without gradient; then its pixels again, mc_passes times under dropout
-    loss = Eq. (3) + one of Eqs. (4), (5), (6)
+    loss = Eq. (3) + one of Eqs. (4), (5), (6), each with its weight
 
 Dropout passes repeat only what lies after the first place that drops: with the default site they cost a few small
 matrix products on the matched pixels, not a pass of the network.
@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from pixelglobal.config.schema import Config, Network
 from pixelglobal.config.section import Section
-from pixelglobal.losses.consistency import disagreement, global_loss, local_loss, targets
+from pixelglobal.losses.consistency import disagreement, global_loss, local_loss, mean_one, targets
 from pixelglobal.methods.base import Method, Variant
 from pixelglobal.methods.collapse import HeadMeasures, head_measures, match_rank
+from pixelglobal.methods.gradient_norms import gradient_norms, matched_weight
 from pixelglobal.methods.teacher import TeacherSettings, move_teacher
 from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers
 from pixelglobal.networks.branch import (
@@ -61,6 +62,13 @@ class PixelGlobalSettings(TeacherSettings):
     pixel_matching: bool = True  # Eq. (4): GP
     stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum
     uncertainty_weighting: bool = True  # Eq. (6): (1 - U)
+    uncertainty_normalization: Literal["none", "mean_one"] = "none"  # as printed | the weights of an image average 1
+    global_weight: float = Field(1.0, ge=0)  # of Eq. (3) in Eq. (1); the paper adds both losses as they are
+    local_weight: float = Field(1.0, ge=0)  # of Eqs. (4) to (6) in Eq. (1)
+    # matched: a factor, measured every `match_every_steps`, gives the local loss a gradient on the backbone whose norm
+    # is local_weight times that of the global loss.
+    local_gradient: Literal["plain", "matched"] = "plain"
+    match_every_steps: int = Field(25, ge=1)
     detach_partner: bool = True  # no gradient through the partner's cross-entropy
     partner: Literal["paired", "independent"] = "paired"  # two slices are each other's x~ | each has an x~ of its own
     pixel_reduction: Literal["mean", "sum"] = "mean"  # the paper prints a sum; see docs/method.md
@@ -114,25 +122,41 @@ class PixelGlobalSettings(TeacherSettings):
         )
 
 
+# The paper's ablation (Figure 4), each one value away from its neighbour; gpc and full keep the config's stabiliser.
+ABLATION = {
+    "go": Variant("GO", "#56b4e9", {"pixel_matching": False, "stabilizer": "off", "uncertainty_weighting": False}),
+    "gp": Variant("GP", "#d55e00", {"pixel_matching": True, "stabilizer": "off", "uncertainty_weighting": False}),
+    "gpc": Variant("GPC", "#009e73", {"pixel_matching": True, "uncertainty_weighting": False}),
+    "full": Variant("Pixel-global (ours)", "#1a80bb", {"pixel_matching": True, "uncertainty_weighting": True}),
+}
+
+
+def _matched(name: str, color: str) -> Variant:
+    plain = ABLATION[name]
+    return Variant(f"{plain.label}, matched", color, {**plain.settings, "local_gradient": "matched"})
+
+
+# The same with a local gradient as strong as the global one: what then differs is not the weight of the local loss.
+MATCHED_ABLATION = {
+    "gp_matched": _matched("gp", "#8c3a00"),
+    "gpc_matched": _matched("gpc", "#00573f"),
+    "full_matched": _matched("full", "#0b3c5d"),
+}
+
+
 class PixelGlobal(Method):
     """Student, teacher and their losses: `losses(pair, generator)` gives named scalars, "loss" their sum, Eq. (1)."""
 
     name = "pixel_global"
     Settings: ClassVar[type[Section]] = PixelGlobalSettings
-    # The paper's ablation (Figure 4), each one value away from its neighbour. gpc and full keep the stabiliser of the
-    # config.
-    variants = {
-        "go": Variant("GO", "#56b4e9", {"pixel_matching": False, "stabilizer": "off", "uncertainty_weighting": False}),
-        "gp": Variant("GP", "#d55e00", {"pixel_matching": True, "stabilizer": "off", "uncertainty_weighting": False}),
-        "gpc": Variant("GPC", "#009e73", {"pixel_matching": True, "uncertainty_weighting": False}),
-        "full": Variant("Pixel-global (ours)", "#1a80bb", {"pixel_matching": True, "uncertainty_weighting": True}),
-    }
+    variants = ABLATION | MATCHED_ABLATION
     citation = "Zhang & Zhang, Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer"
 
     student: Branch
     teacher: Branch
     center_global: Tensor
     center_pixel: Tensor
+    matched_weight: Tensor
 
     def __init__(self, config: Config, settings: PixelGlobalSettings | None = None) -> None:
         super().__init__(config)
@@ -141,6 +165,7 @@ class PixelGlobal(Method):
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)  # "the initial weights" are the same
         self.register_buffer("center_global", torch.zeros(self.settings.global_outputs))
         self.register_buffer("center_pixel", torch.zeros(self.settings.pixel_outputs))
+        self.register_buffer("matched_weight", torch.ones(()))  # of the local loss, see before_backward
 
     def view_plan(self, stage: int) -> ViewPlan:
         """Partners share their views, so that each is the other's x~."""
@@ -153,6 +178,12 @@ class PixelGlobal(Method):
         if self.settings.symmetric:
             back = self._one_direction(pair.view_2, pair.view_1, pair, pair.pixel_2_M, pair.pixel_1_M, generator)
             terms = {name: (terms[name] + back[name]) / 2 for name in terms}
+        terms["loss"] = self.settings.global_weight * terms["loss_global"]
+        if "loss_pixel" in terms:
+            weight: Tensor | float = self.settings.local_weight
+            if self.settings.local_gradient == "matched":
+                weight = terms["local_weight"] = weight * self.matched_weight  # a copy: the buffer moves meanwhile
+            terms["loss"] = terms["loss"] + weight * terms["loss_pixel"]
         return terms
 
     def _one_direction(
@@ -189,7 +220,6 @@ class PixelGlobal(Method):
             self._move_center(self.center_pixel, y_t)
         elif config.pixel_matching:  # no twins on this worker: it still takes part in the mean over all
             self._move_center(self.center_pixel, z_t.new_zeros(0, config.pixel_outputs))
-        terms["loss"] = terms["loss_global"] + terms.get("loss_pixel", z_s.new_zeros(()))
         return terms
 
     def _local_terms(
@@ -203,11 +233,14 @@ class PixelGlobal(Method):
         counts = pair.image_M < counted
         if config.stabilizer != "off":
             counts = counts & pair.has_partner[pair.image_M]
+        certainty_M = None if uncertainty_M is None else 1 - uncertainty_M
+        if certainty_M is not None and config.uncertainty_normalization == "mean_one":
+            certainty_M = mean_one(certainty_M, pair.image_M, len(pair.view_1))
         terms = {
             "loss_pixel": local_loss(
                 ce_M,
                 None if config.stabilizer == "off" else partner_M,
-                None if uncertainty_M is None else 1 - uncertainty_M,
+                certainty_M,
                 pair.image_M,
                 len(pair.view_1),
                 counts_M=counts,
@@ -278,6 +311,21 @@ class PixelGlobal(Method):
         if self.settings.collapse_guard == "none":
             ways.insert(0, f"use {self.name}.collapse_guard=center")
         return ways
+
+    def before_backward(self, terms: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """The norms of the gradients of both losses, without their weights, on the encoder and decoder of all workers.
+
+        With `local_gradient="matched"` they give the factor of the local loss from the next step on.
+        """
+        matched = self.settings.local_gradient == "matched"
+        every = self.settings.match_every_steps if matched else self.config.pretrain.measure_every_steps
+        if not every or step % every:
+            return {}
+        losses, backbone = [terms["loss_global"], terms.get("loss_pixel")], list(self.student.backbone.parameters())
+        norm_global, norm_local = gradient_norms(losses, backbone, self.summed_over_workers).unbind()
+        if matched:
+            self.matched_weight.copy_(matched_weight(self.matched_weight, norm_global, norm_local, first=step == 0))
+        return {"gradient_norm_global": norm_global, "gradient_norm_local": norm_local}
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Eq. (2): the teacher follows the student."""

@@ -21,12 +21,15 @@ def frozen_batch_norm_buffers(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-@contextmanager
-def restored_batch_norm_buffers(module: nn.Module) -> Iterator[None]:
-    """Afterwards running averages are what they were before: for a pass that is only computed again."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
+class RestoredBatchNormBuffers:
+    """Afterwards running averages are what they were before: for a pass that is only computed again, perhaps twice."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def __enter__(self) -> None:
+        self._before = [(buffer, buffer.clone()) for buffer in self._module.buffers()]
+
+    def __exit__(self, *_: object) -> None:
+        for buffer, value in self._before:
             buffer.copy_(value)

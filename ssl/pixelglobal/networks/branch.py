@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pixelglobal.config.schema import Network
 from pixelglobal.losses.consistency import targets
-from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers, restored_batch_norm_buffers
+from pixelglobal.networks.batch_norm import RestoredBatchNormBuffers, frozen_batch_norm_buffers
 from pixelglobal.networks.heads import ProjectionHead
 from pixelglobal.networks.mc_dropout import can_run_in_blocks, predictive_uncertainty
 from pixelglobal.networks.uncertainty import channel_mask, monte_carlo_uncertainty
@@ -128,7 +128,7 @@ class Branch(nn.Module):
                 y_MC,
                 use_reentrant=False,
                 preserve_rng_state=False,
-                context_fn=lambda: (nullcontext(), restored_batch_norm_buffers(head)),
+                context_fn=lambda: (nullcontext(), RestoredBatchNormBuffers(head)),
             )
         else:
             logits_MK = head(y_MC)

@@ -81,6 +81,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
             set_learning_rate(optimizer, rate)
             with autocast(device, settings.precision):
                 terms = method.losses(pair, step_generator)
+            terms |= method.before_backward(terms, step)
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()
             scaler.unscale_(optimizer)
