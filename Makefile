@@ -32,7 +32,7 @@ install-test: .venv/installed-test
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP) -e '.[test]'
+	$(PIP) -e '.[test,dicom,formats]'
 	touch $@
 
 demo: .venv/installed

@@ -116,9 +116,10 @@ def test_a_segmenter_is_trained_and_tested_without_any_method_of_pre_training():
         assert not any(module.startswith("pixelglobal.methods") for module in imported(LIBRARY / name)), name
 
 
-def test_only_volumes_and_the_phantom_read_and_write_medical_files():
-    knowing = {module_of(p) for p in sources(LIBRARY) if any(n.split(".")[0] == "nibabel" for n in imported(p))}
-    assert knowing == {"pixelglobal.data.volumes", "pixelglobal.data.phantom"}
+def test_only_readers_of_formats_and_the_phantom_know_medical_files():
+    formats = {"nibabel", "SimpleITK", "pydicom", "highdicom"}
+    knowing = {module_of(p) for p in sources(LIBRARY) if any(n.split(".")[0] in formats for n in imported(p))}
+    assert knowing == {f"pixelglobal.data.{name}" for name in ("volumes", "nifti", "itk_formats", "phantom")}
 
 
 @pytest.mark.parametrize("path", sources(LIBRARY, STUDIES), ids=module_of)

@@ -6,7 +6,7 @@ import pytest
 
 from pixelglobal.data import layouts
 from pixelglobal.data.cohorts import Case, Cohort, in_order
-from pixelglobal.data.layouts import LAYOUTS, read_cohort
+from pixelglobal.data.layouts import layout_of, read_cohort
 
 
 def describe(folder, **facts):
@@ -43,7 +43,7 @@ def test_nnunet_layout(tmp_path):
     cohort = read_cohort(tmp_path)
     assert [(c.case, c.label is not None) for c in cohort.cases] == [("a", True), ("b", False)]
     describe(tmp_path, channel_names={"0": "CT", "1": "PET"}, labels={"background": 0})
-    with pytest.raises(ValueError, match="expected one CT channel"):
+    with pytest.raises(ValueError, match=r"lists 0: CT, 1: PET; expected one CT channel\. Choose one by its number"):
         read_cohort(tmp_path)
 
 
@@ -57,12 +57,12 @@ def test_a_plain_folder_is_a_cohort_without_labels(tmp_path):
 def test_descriptions_that_cannot_be_right(tmp_path):
     with pytest.raises(ValueError, match="there is no such folder"):
         read_cohort(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"neither dataset\.json nor any \.nii"):
+    with pytest.raises(ValueError, match=r"neither dataset\.json nor any scan"):
         read_cohort(tmp_path)
     with pytest.raises(ValueError, match="no scans found"):
         read_cohort(describe(tmp_path, labels={"0": "background"}, training=[]))
-    with pytest.raises(ValueError, match=r"values \[0, 1, 3\]; expected 0 \(background\), 1, 2"):
-        read_cohort(describe(tmp_path, labels={"background": 0, "a": 1, "b": 3}))
+    with pytest.raises(ValueError, match="labels have no value 0; expected it for the background"):
+        read_cohort(describe(tmp_path, labels={"a": 1, "b": 3}))
     with pytest.raises(ValueError, match="names 'Z', which is not a label"):
         read_cohort(describe(tmp_path, labels={"background": 0, "a": 1}, left_right_pairs=[["a", "Z"]]))
     (tmp_path / "dataset.json").write_text("{")
@@ -77,10 +77,13 @@ LABELS = {"background": 0, "L": 1, "R": 2}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": {"background": 0, "w": [1, 2]}}, r"label 'w' has the value \[1, 2\]; expected one whole number"),
-        ({"labels": {"background": 0, "a": 1, "b": 1}}, r"values \[0, 1, 1\].*without gaps or repeats"),
+        (
+            {"labels": {"background": 0, "w": [1, 2]}},
+            "regions of several values and regions_class_order is None; expected one value for each of the 1 regions",
+        ),
+        ({"labels": {"background": 0, "a": 1, "b": 1}}, "labels have the value 1 twice; expected a value of its own"),
         ({"labels": {"0": "background", "1": "A", "2": "A"}}, "labels name A twice"),
-        ({"labels": {str(i): f"s{i}" for i in range(300)}}, "names 299 structures; expected at most 255"),
+        ({"labels": {str(i): f"s{i}" for i in range(300)}}, "labels have the value 299; expected values up to 255"),
         ({"left_right_pairs": [["L", "R", "L"]]}, r"left_right_pairs is .*expected a list of pairs"),
         ({"left_right_pairs": ["LR"]}, "expected a list of pairs"),
         ({"left_right_pairs": [["L", "R"], ["R", "L"]]}, "names 'L' twice; a structure has one other side"),
@@ -117,25 +120,27 @@ def test_one_name_for_two_files(tmp_path):
     ],
 )
 def test_a_folder_has_one_layout(tmp_path, description, layout):
+    touch(tmp_path, "a.nii.gz")
     if description is not None:
         describe(tmp_path, **description)
-    assert [name for name, candidate in LAYOUTS.items() if candidate.matches(tmp_path)] == [layout]
+    assert layout_of(tmp_path) == layout
 
 
 def test_a_layout_more_is_two_functions(tmp_path, monkeypatch):
     """The example in the docstring of the package."""
 
-    class Kits:
+    class Ours:
         def matches(self, folder):
-            return any(folder.glob("case_*/imaging.nii.gz"))
+            return any(folder.glob("scan_*/ct.nii.gz"))
 
-        def read(self, folder):
-            scans = sorted(folder.glob("case_*/imaging.nii.gz"))
-            cases = in_order(Case(s.parent.name, s.parent.name, s, s.with_name("segmentation.nii.gz")) for s in scans)
-            return Cohort("KiTS", ("Kidney", "Tumour", "Cyst"), (), None, cases)
+        def read(self, folder, settings):
+            scans = sorted(folder.glob("scan_*/ct.nii.gz"))
+            cases = in_order(Case(s.parent.name, s.parent.name, s, s.with_name("organs.nii.gz")) for s in scans)
+            return Cohort("Our hospital", ("Kidney", "Tumour", "Cyst"), (), None, cases)
 
-    touch(tmp_path, "case_00001/imaging.nii.gz", "case_00000/imaging.nii.gz")
-    monkeypatch.setattr(layouts, "LAYOUTS", {"kits": Kits(), **LAYOUTS})
+    touch(tmp_path, "scan_1/ct.nii.gz", "scan_0/ct.nii.gz")
+    monkeypatch.setattr(layouts, "NAMED", {"ours": Ours(), **layouts.NAMED})
     cohort = read_cohort(tmp_path)
-    assert [case.case for case in cohort.cases] == ["case_00000", "case_00001"]
-    assert cohort.cases[0].label == tmp_path / "case_00000/segmentation.nii.gz"
+    assert cohort.layout == "ours"
+    assert [case.case for case in cohort.cases] == ["scan_0", "scan_1"]
+    assert cohort.cases[0].label == tmp_path / "scan_0/organs.nii.gz"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.runner.stages import scans_of
+from pixelglobal.data.phantom import STRUCTURES
 from pixelglobal.data.prepare import prepare
 from pixelglobal.data.store import Store
 from pixelglobal.data.stored_grid import SLICES_AT_ONCE, StoredGrid, resample_image
@@ -57,9 +58,8 @@ def test_pixels_that_become_smaller_are_read_as_without_antialiasing():
 
 @pytest.mark.parametrize("spacing_mm", [None, 3.0, 16.0])
 def test_slices_made_in_memory_are_those_of_the_store(phantom_folder, tiny, tmp_path, spacing_mm):
-    store = prepare(
-        phantom_folder, tmp_path / "store", tiny.prepare.model_copy(update={"in_plane_spacing_mm": spacing_mm})
-    ).store
+    asked = tiny.prepare.model_copy(update={"in_plane_spacing_mm": spacing_mm, "may_lose": STRUCTURES})
+    store = prepare(phantom_folder, tmp_path / "store", asked).store
     case = store.cases["case"][0]
     scan = read_volume(phantom_folder / f"imagesTr/{case}.nii.gz", case=case, patient=case)
     stored = store.read_case(case)

@@ -15,6 +15,7 @@ from pixelglobal import api
 from pixelglobal.api.options import DEFAULT_PRESET
 
 console = Console()
+MOST_NOTES = 20
 
 Settings = Annotated[
     list[str] | None,
@@ -39,11 +40,14 @@ RunFolder = Annotated[
 
 def prepare(
     cohort: Annotated[
-        Path, typer.Argument(help="A folder in the layout of MSD or nnU-Net, or a folder of NIfTI scans.")
+        Path, typer.Argument(help="A folder of scans in one of the layouts of docs/reference/layouts.md.")
     ],
     store: Annotated[Path, typer.Argument(help="The folder to which the slices are written.")],
     overrides: Settings = None,
     preset: Preset = DEFAULT_PRESET,
+    layout: Annotated[
+        str | None, typer.Option(help="How the folder is laid out, for example msd. Without it, its files decide.")
+    ] = None,
     on_ray: Annotated[
         bool, typer.Option("--on-ray", help="Spread the scans over the Ray cluster of RAY_ADDRESS, or over all cores.")
     ] = False,
@@ -52,8 +56,13 @@ def prepare(
 
     A scan that cannot be read is left out with the reason; the other scans are not affected.
     """
+    words = [*(overrides or []), *([f"prepare.layout={layout}"] if layout else [])]
     with _progress("Preparing scans") as progress:
-        opened = api.prepare(cohort, store, preset=preset, settings=overrides or [], on_ray=on_ray, progress=progress)
+        opened = api.prepare(cohort, store, preset=preset, settings=words, on_ray=on_ray, progress=progress)
+    for note in opened.notes[:MOST_NOTES]:
+        console.print(f"{note}.", highlight=False)
+    if len(opened.notes) > MOST_NOTES:
+        console.print(f"{len(opened.notes) - MOST_NOTES} more notes are in {store / 'notes.json'}.", highlight=False)
     splits = opened.splits
     counts = {name: len(getattr(splits, name)) for name in ("pretrain", "train", "validation", "test")}
     console.print(f"{len(opened.cases)} scans in {store}, splits {counts}", highlight=False)

@@ -43,8 +43,15 @@ def _require_multiple_of_32(name: str, value: int) -> None:
 
 
 class Prepare(Section):
-    """From NIfTI volumes to Parquet slices."""
+    """From scans to Parquet slices."""
 
+    layout: str | None = None  # how the cohort is stored, as in docs/reference/layouts.md; None: as its files suggest
+    channel: int | None = Field(None, ge=0)  # which channel of several, or which volume of 4-D files
+    images: str | None = None  # layout "folder": where scans are, such as "*/{case}/ct.nrrd"
+    labels: str | None = None  # layout "folder": where their labels are
+    structures: tuple[str, ...] = ()  # names of the label values 1, 2, 3, ... where the layout has none of its own
+    may_lose: tuple[str, ...] = ()  # structures that the crop may cut away whole; of any other, that is an error
+    leave_out: tuple[str, ...] = ()  # cases, or known issues of a public cohort by name
     hu_min: float = -1024.0  # paper: "clipped the pixel values to the range of [-1024, +325] of Hounsfield units"
     hu_max: float = 325.0
     image_size: int = Field(384, ge=32)  # paper: "center-cropped each slice to the size of 384x384"
@@ -53,7 +60,8 @@ class Prepare(Section):
     absent_structures: Literal["not_contoured", "absent"] = "not_contoured"  # what zero voxels in a whole patient mean
     train_fraction: float = Field(0.4, gt=0, lt=1)  # paper: 40/10/50 cases of the in-house sets
     validation_fraction: float = Field(0.1, gt=0, lt=1)
-    split_file: str | None = None  # a JSON of case names, used instead of the fractions
+    split: str | None = None  # "fractions", or a division that the layout offers; None: the published one if there is
+    split_file: str | None = None  # a JSON of case names, used instead of any other division
     split_seed: int = 0
 
     @model_validator(mode="after")

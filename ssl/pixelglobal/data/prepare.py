@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 
 from pixelglobal.config.schema import Prepare
-from pixelglobal.data.cohorts import Case, Cohort
+from pixelglobal.data.cohorts import PUBLISHED, Case, Cohort
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
 from pixelglobal.data.store import Store
-from pixelglobal.data.stored_grid import crop_or_pad, on_the_scan, resample_image, resample_labels
-from pixelglobal.data.volumes import Volume, read_volume, write_labels
+from pixelglobal.data.stored_grid import StoredGrid, crop_or_pad, on_the_scan, resample_labels
+from pixelglobal.data.volumes import Volume, write_labels
 from pixelglobal.files import claim_folder, read_json_object, write_file, write_json
 
 Result = dict[str, Any]  # a row of cases.csv, or {"case", "reason"} of a rejected one
@@ -56,13 +56,13 @@ def prepare(
     would move to another split in a store that was divided before; WriteError if the disk is full or read-only.
     """
     cohort_folder, root = cohort_folder.resolve(), root.resolve()  # other machines have other working directories
-    cohort = read_cohort(cohort_folder)
+    cohort = leave_out(read_cohort(cohort_folder, settings), settings.leave_out)
     facts = _cohort_facts(cohort, settings)
     claim_folder(root, "prepare.json", facts, contents="store")
     left = [case for case in cohort.cases if not _is_finished(root, case.case)]
     done = len(cohort.cases) - len(left)
     rejects: dict[str, str] = {}
-    work = partial(prepare_case, root=root, settings=settings, facts=facts)
+    work = partial(prepare_case, root=root, settings=settings, facts=facts, cohort=replace(cohort, cases=()))
     for result in map_cases(work, left):
         done += 1
         if "reason" in result:
@@ -70,6 +70,7 @@ def prepare(
         if progress:
             progress(done, len(cohort.cases))
     rows = [read_json_object(_record(root, c.case)) for c in cohort.cases if _is_finished(root, c.case)]
+    remarks = [f"{row['case']}: {remark}" for row in rows for remark in row.pop("remarks", ())]
     rejected = pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"])
     write_file(root / "rejects.csv", rejected.to_csv(index=False))
     if not rows:
@@ -80,33 +81,60 @@ def prepare(
     _refuse_moved_cases(root / "splits.json", splits)
     write_json(root / "splits.json", {**asdict(splits), "seed": settings.split_seed})
     write_json(root / "cohort.json", facts)
+    write_json(root / "notes.json", {"notes": [f"The layout is {cohort.layout}", *cohort.notes, *remarks]})
     return Prepared(Store.open(root), rejects)
 
 
-def prepare_case(case: Case, *, root: Path, settings: Prepare, facts: dict[str, Any]) -> Result:
-    """Prepare one scan; returns its row, or the reason why it cannot be used."""
+def leave_out(cohort: Cohort, names: Sequence[str]) -> Cohort:
+    """The cohort without some cases, named by themselves or by a known issue; known issues that stay become notes."""
+    cases = {case.case for case in cohort.cases}
+    if unknown := sorted(set(names) - cases - cohort.known_issues.keys()):
+        issues = ", ".join(cohort.known_issues) or "none"
+        raise ValueError(
+            f"prepare.leave_out names {', '.join(unknown[:5])}, which is no case of this cohort and no known issue of "
+            f"it (those are: {issues})"
+        )
+    out = {case for name in names for case in cohort.known_issues.get(name, (name,))}
+    notes = [f"{len(out)} scans are left out by prepare.leave_out: {', '.join(sorted(out))}"] if out else []
+    for issue, affected in cohort.known_issues.items():
+        if kept := [case for case in affected if case not in out]:
+            notes.append(
+                f"{len(kept)} scans have the known issue {issue}: {', '.join(kept)}; "
+                f'prepare.leave_out=["{issue}"] leaves them out'
+            )
+    kept_cases = tuple(case for case in cohort.cases if case.case not in out)
+    return replace(cohort, cases=kept_cases, notes=(*cohort.notes, *notes))
+
+
+def prepare_case(case: Case, *, root: Path, settings: Prepare, facts: dict[str, Any], cohort: Cohort) -> Result:
+    """Prepare one scan of a cohort; returns its row, or the reason why it cannot be used."""
     try:
-        n = len(facts["structures"])
-        volume = read_volume(case.image, case.label, case=case.case, patient=case.patient, n_structures=n)
+        volume = cohort.load(case, cohort.code, settings.channel)
+        return store_volume(volume, root=root, settings=settings, facts=facts)
     except ValueError as error:
         return {"case": case.case, "reason": str(error)}
-    return store_volume(volume, root=root, settings=settings, facts=facts)
 
 
 def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[str, Any]) -> Result:
-    """Write one volume's slices, reference labels and record; returns the record, a row of cases.csv."""
-    n_structures, side = len(facts["structures"]), settings.image_size
-    counts = np.zeros(n_structures, int)
-    if volume.labels is not None:
-        counts = np.bincount(volume.labels.ravel(), minlength=n_structures + 1)[1:]
+    """Write one volume's slices, reference labels and record; returns the record, a row of cases.csv.
+
+    Raises ValueError if the crop leaves nothing of a structure that `prepare.may_lose` does not name.
+    """
+    n_structures, to_mm = len(facts["structures"]), settings.in_plane_spacing_mm
+    counts = _voxels(volume.labels, n_structures)
     drawn = volume.labels is not None
-    contoured = [drawn and (bool(c) or facts["absent_structures"] == "absent") for c in counts]
-    to_mm = settings.in_plane_spacing_mm
-    image = resample_image(volume.image_hu, volume.spacing_mm, to_mm, settings.antialias)
+    looked_for = volume.looked_for or (drawn,) * n_structures
+    contoured = [
+        seen and (bool(count) or facts["absent_structures"] == "absent")
+        for seen, count in zip(looked_for, counts.tolist(), strict=True)
+    ]
+    grid = StoredGrid.of(settings.model_dump())
+    whole = grid.size_on((volume.image_hu.shape[1], volume.image_hu.shape[2]), volume.spacing_mm)
     labels = None if volume.labels is None else resample_labels(volume.labels, volume.spacing_mm, to_mm)
-    image = np.clip(np.rint(image), settings.hu_min, settings.hu_max).astype(np.int16)
-    stored = crop_or_pad(image, side, fill=round(settings.hu_min))
-    stored_labels = None if labels is None else crop_or_pad(labels, side, fill=0)
+    stored_labels = None if labels is None else crop_or_pad(labels, grid.image_size, fill=0)
+    resampled, kept = _voxels(labels, n_structures), _voxels(stored_labels, n_structures)
+    _refuse_lost_structures(volume, facts["structures"], resampled, kept, settings)
+    stored = grid.slices_of(volume.image_hu, volume.spacing_mm)
     spacing_mm = volume.spacing_mm
     if to_mm:
         spacing_mm = (spacing_mm[0], to_mm, to_mm)
@@ -114,16 +142,16 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     write_slices(_slices(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names)
     if volume.labels is not None:
         write_labels(root / "labels" / f"{volume.case}.nii.gz", volume.labels, volume.affine)
-    values = stored.astype(np.int64)
-    outside = 0 if labels is None or stored_labels is None else int((labels > 0).sum() - (stored_labels > 0).sum())
+    outside = int(resampled.sum() - kept.sum())
+    sums = [(int(s.sum(dtype=np.int64)), int((s.astype(np.int64) ** 2).sum())) for s in stored]
     record = {
         "case": volume.case,
         "patient": volume.patient,
         "n_slices": len(stored),
         "rows": volume.image_hu.shape[1],
         "columns": volume.image_hu.shape[2],
-        "stored_rows": image.shape[1],
-        "stored_columns": image.shape[2],
+        "stored_rows": whole[0],
+        "stored_columns": whole[1],
         "spacing_z_mm": volume.spacing_mm[0],
         "spacing_y_mm": volume.spacing_mm[1],
         "spacing_x_mm": volume.spacing_mm[2],
@@ -132,29 +160,60 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "contoured": ",".join("1" if flag else "0" for flag in contoured),
         "voxels": ",".join(map(str, counts.tolist())),
         "voxels_outside_crop": outside,
-        "dice_ceiling": _dice_ceiling(volume, stored_labels, image.shape[1:], n_structures),
-        "hu_sum": int(values.sum()),
-        "hu_sum_of_squares": int((values**2).sum()),
-        "n_pixels": values.size,
-        "sha256": hashlib.sha256(np.ascontiguousarray(volume.image_hu, "<i2").tobytes()).hexdigest(),
-        "labels_sha256": hashlib.sha256(b"" if volume.labels is None else volume.labels.tobytes()).hexdigest(),
+        "dice_ceiling": _dice_ceiling(volume, stored_labels, whole, n_structures),
+        "hu_sum": sum(total for total, _ in sums),
+        "hu_sum_of_squares": sum(squares for _, squares in sums),
+        "n_pixels": stored.size,
+        "sha256": _digest(volume.image_hu, "<i2"),
+        "labels_sha256": _digest(volume.labels, "u1"),
     }
+    if volume.remarks:
+        record["remarks"] = list(volume.remarks)
     write_json(_record(root, volume.case), record)
     return record
 
 
-def _dice_ceiling(volume: Volume, stored_labels: np.ndarray | None, grid: tuple[int, ...], n_structures: int) -> str:
+def _voxels(labels: np.ndarray | None, n_structures: int) -> np.ndarray:
+    """Voxels of each structure, int64; zeros without labels. Slice by slice, as counting takes 8 bytes a voxel."""
+    counts = np.zeros(n_structures + 1, np.int64)
+    for one in () if labels is None else labels:
+        counts += np.bincount(one.ravel(), minlength=n_structures + 1)
+    return counts[1:]
+
+
+def _digest(voxels: np.ndarray | None, dtype: str) -> str:
+    digest = hashlib.sha256()
+    for one in () if voxels is None else voxels:
+        digest.update(np.ascontiguousarray(one, dtype).data)
+    return digest.hexdigest()
+
+
+def _refuse_lost_structures(
+    volume: Volume, names: Sequence[str], counts: np.ndarray, kept: np.ndarray, settings: Prepare
+) -> None:
+    for name, before, after in zip(names, counts.tolist(), kept.tolist(), strict=True):
+        if before and not after and name not in settings.may_lose:
+            raise ValueError(
+                f"{volume.case}: all {before} voxels of {name} are outside the {settings.image_size} x "
+                f"{settings.image_size} pixels that are stored; expected at least one inside. Enlarge "
+                "prepare.image_size, set prepare.in_plane_spacing_mm, or allow the loss by "
+                f'prepare.may_lose=["{name}"]'
+            )
+
+
+def _dice_ceiling(volume: Volume, stored_labels: np.ndarray | None, grid: tuple[int, int], n_structures: int) -> str:
     """DSC of each structure's stored labels, pasted back, with the scan's, separated by commas; empty where neither is.
 
     No model that predicts on the stored grid can do better than about that.
     """
     if volume.labels is None or stored_labels is None:
         return ""
-    pasted = on_the_scan(stored_labels, (grid[0], grid[1]), volume.labels.shape[1:], 0)
-    both = np.where(pasted == volume.labels, pasted, 0)
-    overlap, ours, theirs = (
-        np.bincount(labels.ravel(), minlength=n_structures + 1)[1:] for labels in (both, pasted, volume.labels)
-    )
+    overlap, ours, theirs = np.zeros((3, n_structures), np.int64)
+    for stored, labels in zip(stored_labels, volume.labels, strict=True):
+        pasted = on_the_scan(stored[None], grid, labels.shape, 0)
+        overlap += _voxels(np.where(pasted == labels, pasted, 0), n_structures)
+        ours += _voxels(pasted, n_structures)
+        theirs += _voxels(labels[None], n_structures)
     sizes = ours + theirs
     return ",".join(f"{2 * o / size:.4f}" if size else "" for o, size in zip(overlap, sizes, strict=True))
 
@@ -171,6 +230,7 @@ def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
         "hu_max": settings.hu_max,
         "in_plane_spacing_mm": settings.in_plane_spacing_mm,
         **({} if settings.in_plane_spacing_mm is None else {"antialias": settings.antialias}),
+        **({} if settings.channel is None else {"channel": settings.channel}),
     }
 
 
@@ -185,6 +245,7 @@ def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
             train_fraction=settings.train_fraction,
             validation_fraction=settings.validation_fraction,
             seed=settings.split_seed,
+            division=_division(cohort, settings.split),
         )
     else:  # scans without labels: everything is for pre-training
         asked = Splits(tuple(c.case for c in cohort.cases), (), (), ())
@@ -197,6 +258,18 @@ def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
             )
     refuse_shared_patients(splits, {row["case"]: row["sha256"] for row in rows}, "voxels")
     return splits
+
+
+def _division(cohort: Cohort, asked: str | None) -> dict[str, str]:
+    """{case: split} of the division that was asked for; empty for division by fractions."""
+    if asked == "fractions" or (asked is None and PUBLISHED not in cohort.divisions):
+        return {}
+    if (asked or PUBLISHED) not in cohort.divisions:
+        raise ValueError(
+            f"prepare.split={asked!r} is no division of this cohort; expected one of "
+            f"{', '.join(['fractions', *cohort.divisions])}"
+        )
+    return dict(cohort.divisions[asked or PUBLISHED])
 
 
 def _refuse_moved_cases(path: Path, splits: Splits) -> None:

@@ -23,12 +23,23 @@ class Splits:
     test: tuple[str, ...]
 
 
-def split_cases(cases: Sequence[Case], *, train_fraction: float, validation_fraction: float, seed: int) -> Splits:
+def split_cases(
+    cases: Sequence[Case],
+    *,
+    train_fraction: float,
+    validation_fraction: float,
+    seed: int,
+    division: Mapping[str, str] | None = None,
+) -> Splits:
     """Divide labelled patients by fractions, in an order that depends on the seed alone; the rest are the test split.
 
     Scans without labels join the pre-training split, which is otherwise the training split. Unlabelled scans of a
     patient in validation or test are left out.
+    division: {case: split} of a published division, see `_complete`.
     """
+    if division:
+        part = _complete(cases, division, train_fraction, validation_fraction, seed)
+        return _named(cases, part)
     labelled = sorted({c.patient for c in cases if c.label is not None})
     n = len(labelled)
     n_train, n_validation = max(1, round(n * train_fraction)), max(1, round(n * validation_fraction))
@@ -43,12 +54,52 @@ def split_cases(cases: Sequence[Case], *, train_fraction: float, validation_frac
     part = dict.fromkeys(order[:n_train], "train")
     part |= dict.fromkeys(order[n_train : n_train + n_validation], "validation")
     part |= dict.fromkeys(order[n_train + n_validation :], "test")
+    return _named(cases, part)
+
+
+def _named(cases: Sequence[Case], part: Mapping[str, str]) -> Splits:
+    """The splits of cases by those of their patients."""
     named = {
-        name: tuple(c.case for c in cases if c.label is not None and part[c.patient] == name)
+        name: tuple(c.case for c in cases if c.label is not None and part.get(c.patient) == name)
         for name in ("train", "validation", "test")
     }
     free = tuple(c.case for c in cases if c.label is None and part.get(c.patient, "train") == "train")
     return Splits(pretrain=(*named["train"], *free), **named)
+
+
+def _complete(
+    cases: Sequence[Case], division: Mapping[str, str], train_fraction: float, validation_fraction: float, seed: int
+) -> dict[str, str]:
+    """The split of each labelled patient: as published, and by the fractions where nothing was published.
+
+    Without a published test split, the published validation split is the test split, as users of such cohorts have it.
+    A split that is then missing is drawn from the patients in none, or else from those of the training split.
+    """
+    labelled = [c for c in cases if c.label is not None]
+    part = {c.patient: division[c.case] for c in labelled if c.case in division}
+    if "test" not in part.values():
+        part = {patient: "test" if split == "validation" else split for patient, split in part.items()}
+    missing = [name for name in ("train", "validation", "test") if name not in part.values()]
+    free = sorted({c.patient for c in labelled} - part.keys())
+    if missing and not free:
+        free = sorted(patient for patient, split in part.items() if split == "train")
+        missing = ["train", *missing]
+    if not missing:
+        return part
+    shares = {"train": train_fraction, "validation": validation_fraction}
+    shares["test"] = 1 - train_fraction - validation_fraction
+    whole, order = sum(shares[name] for name in missing), np.random.default_rng(seed).permutation(len(free))
+    if len(free) < len(missing):
+        raise ValueError(
+            f"{len(free)} labelled patients cannot be divided into {', '.join(missing)}; add patients, or give "
+            "prepare.split_file"
+        )
+    first = 0
+    for name in reversed(missing):  # the first takes what is left
+        count = len(free) - first if name == missing[0] else max(1, round(len(free) * shares[name] / whole))
+        part |= dict.fromkeys((free[i] for i in order[first : first + count]), name)
+        first += count
+    return part
 
 
 def read_splits(path: Path, cases: Sequence[Case]) -> Splits:

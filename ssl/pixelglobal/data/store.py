@@ -6,6 +6,7 @@ slices/CASE.parquet      one row per slice, see `slices`
 labels/CASE.nii.gz       the reference on the scan's own grid (labelled cases)
 splits.json              cases of each split, disjoint by patient
 rejects.csv              cases that could not be used, and why
+notes.json               the layout of the scans' folder, and what was noticed while it was read
 records/, prepare.json   what `prepare` needs to continue
 """
 
@@ -87,6 +88,12 @@ class Store:
             raise ValueError(f"{self.root} has no cases.csv; run `pixelglobal prepare` again, it keeps finished cases")
         text = {"case": str, "patient": str, "affine": str, "contoured": str, "voxels": str, "dice_ceiling": str}
         return pd.read_csv(path, dtype=text, keep_default_na=False)  # a patient may be called NA
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What was noticed when the scans were read, one sentence each; empty for a store of an older version."""
+        path = self.root / "notes.json"
+        return [str(note) for note in read_json_object(path)["notes"]] if path.is_file() else []
 
     @cached_property
     def splits(self) -> Splits:

@@ -1,4 +1,4 @@
-"""CT volumes: the only module that reads and writes medical files.
+"""CT volumes: scans and labels of any format on one grid, and the module that writes labels.
 
 A volume is brought to canonical orientation (RAS+) once, when it is read, and keeps its spacing, affine and patient for
 as long as it lives. Arrays are [Z, H, W]: slices from feet to head, rows from back to front, columns from the patient's
@@ -7,16 +7,19 @@ left to the patient's right. A mirror of the columns therefore swaps left and ri
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 
+from pixelglobal.data.itk_formats import open_itk
+from pixelglobal.data.nifti import RawScan, Unusable, open_nifti
 from pixelglobal.files import write_file
 
 AFFINE_TOLERANCE_MM = 0.01  # how far apart image and label may lie at any corner of the scan
+HU_LIMITS = np.iinfo(np.int16)
 
 
 @dataclass(frozen=True)
@@ -29,106 +32,80 @@ class Volume:
     affine: np.ndarray  # float64 [4, 4] of the canonical (x, y, z) voxel grid
     case: str
     patient: str
+    looked_for: tuple[bool, ...] | None = None  # whether each structure was contoured at all; None: by its voxels
+    remarks: tuple[str, ...] = ()  # what was noticed while the scan was read, for the summary
 
 
 def read_volume(
-    image_path: Path, label_path: Path | None = None, *, case: str, patient: str, n_structures: int | None = None
+    image_path: Path,
+    label_path: Path | None = None,
+    *,
+    case: str,
+    patient: str,
+    n_structures: int | None = None,
+    label_values: Sequence[int] | None = None,
+    ignored_value: int | None = None,
+    channel: int | None = None,
 ) -> Volume:
     """Read a CT and its labels in canonical orientation.
 
+    n_structures: labels are 0..n_structures; or label_values: the value of each structure in the file, which become
+    1, 2, 3, ...; ignored_value: the value of voxels about which nothing is known. channel: which volume of a 4-D file.
     HU are rounded and limited to int16. Raises ValueError, naming the file, what was seen and what to do, for a missing
-    or damaged file, an image that is not 3-D or is empty, a header that gives voxels no place, voxels that are not
-    finite, labels on another grid, label values that are not whole numbers in 0..n_structures.
+    or damaged file, an image that is not 3-D or is empty, a header that gives voxels no place or claims more than the
+    file can hold, voxels that are not finite, labels on another grid, and label values that are not expected.
     """
-    image, affine = _read_canonical(image_path)
-    if not np.isfinite(image).all():
-        bad = int((~np.isfinite(image)).sum())
-        raise ValueError(
-            f"{image_path}: {bad} voxels are not finite numbers (NaN or infinite); expected HU everywhere. "
-            "Convert the scan again, or fill them with -1024 if they lie outside the scanner's circle"
-        )
-    limits = np.iinfo(np.int16)
-    image_hu = np.clip(np.rint(image), limits.min, limits.max).astype(np.int16)
+    if label_values is None and n_structures is not None:
+        label_values = range(1, n_structures + 1)
+    image_hu, affine = read_hu(image_path, channel)
     labels = None
     if label_path is not None:
-        labels = read_labels_on_grid(label_path, image_path, image.shape, affine, n_structures)
-    return Volume(image_hu, labels, _spacing_zyx(affine), affine, case, patient)
+        labels = read_labels_on_grid(label_path, image_path, image_hu.shape, affine, label_values, ignored_value)
+    return Volume(image_hu, labels, spacing_zyx(affine), affine, case, patient)
+
+
+def read_hu(path: Path, channel: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A CT's HU int16 [Z, H, W] in canonical orientation, and their affine; ValueError as in `read_volume`."""
+    scan = _open(path, channel)
+    hu = np.empty(scan.shape[::-1], np.int16)
+    bad = done = 0
+    for slab in _slabs_of(scan, path):
+        if slab.dtype.kind == "f":
+            bad += slab.size - int(np.count_nonzero(np.isfinite(slab)))
+            slab = np.rint(np.nan_to_num(slab, nan=0.0))
+        elif slab.dtype.kind == "u":
+            slab = slab.astype(np.int64)  # whose range has the limits in it
+        np.clip(slab, HU_LIMITS.min, HU_LIMITS.max, out=hu[done : done + len(slab)], casting="unsafe")
+        done += len(slab)
+    if bad:
+        raise ValueError(
+            f"{path}: {bad} voxels are not finite numbers (NaN or infinite); expected HU everywhere. "
+            "Convert the scan again, or fill them with -1024 if they lie outside the scanner's circle"
+        )
+    return to_canonical(hu, scan.affine)
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, tuple[float, float, float], np.ndarray]:
     """A label file as (labels uint8 [Z, H, W], spacing_mm (z, y, x), affine) in canonical orientation."""
-    labels, affine = _read_canonical(path)
-    return _whole_labels(labels, path, None), _spacing_zyx(affine), affine
-
-
-def write_labels(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    """Write labels [Z, H, W] as uint8 NIfTI on the canonical grid of `affine`, whole or not at all."""
-    _write(path, labels.astype(np.uint8), affine)
-
-
-def write_map(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
-    """Write values [Z, H, W] as float32 NIfTI on the canonical grid of `affine`, whole or not at all."""
-    _write(path, values.astype(np.float32), affine)
-
-
-def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
-    image.header.set_xyzt_units("mm")
-    write_file(path, lambda scratch: nib.save(image, scratch))
-
-
-def _read_canonical(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels [Z, H, W] float32 and affine of a NIfTI file in RAS+ order."""
-    if not path.is_file():
-        raise ValueError(
-            f"{path}: there is no such file; check the paths in dataset.json and that the copy is complete"
-        )
-    try:
-        source: Any = nib.load(path)
-        shape = tuple(source.shape)
-        if len(shape) == 4 and shape[3] == 1:
-            source = nib.funcs.four_to_three(source)[0]
-        elif len(shape) != 3:
-            raise _Unusable(
-                f"{path}: has shape {shape}; expected one 3-D scan. Split a 4-D file into its scans "
-                "(one file and one case each) and keep the phase you want"
-            )
-        if not (int(source.header["sform_code"]) or int(source.header["qform_code"])):
-            raise _Unusable(
-                f"{path}: its header says neither by sform nor by qform which side is left (both codes are 0); "
-                "expected one of them. Convert the scan from its source again; left and right cannot be guessed"
-            )
-        _require_a_place_for_every_voxel(path, shape, source.affine)
-        canonical = nib.as_closest_canonical(source)
-        voxels = np.asarray(canonical.dataobj, dtype=np.float32)
-    except _Unusable as error:
-        raise ValueError(str(error)) from None
-    except Exception as error:  # nibabel, gzip and zlib each have their own errors for a damaged file
-        raise ValueError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); the file is damaged or no NIfTI. Copy it again"
-        ) from error
-    return voxels.transpose(2, 1, 0), np.asarray(canonical.affine, dtype=np.float64)
-
-
-class _Unusable(Exception):
-    """A file that can be read and cannot be used."""
-
-
-def _require_a_place_for_every_voxel(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
-    if 0 in shape:
-        raise _Unusable(f"{path}: has shape {shape} and so no voxels; expected a 3-D scan. Export it again")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise _Unusable(
-            f"{path}: its header's affine {affine[:3].tolist()} gives voxels no size or no place; expected a spacing "
-            "in mm along three directions. Convert the scan from its source again"
-        )
+    labels, affine = _read_label_values(path, None, None)
+    return labels, spacing_zyx(affine), affine
 
 
 def read_labels_on_grid(
-    path: Path, image_path: Path, shape: tuple[int, ...], affine: np.ndarray, n_structures: int | None
+    path: Path,
+    image_path: Path,
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    label_values: Sequence[int] | int | None,
+    ignored_value: int | None = None,
 ) -> np.ndarray:
-    """Labels uint8 [Z, H, W] of a file that must lie on the canonical grid (shape, affine) of `image_path`."""
-    labels, label_affine = _read_canonical(path)
+    """Labels uint8 [Z, H, W] of a file that must lie on the canonical grid (shape, affine) of `image_path`.
+
+    label_values: the value of each structure in the file, or their number where they are 1, 2, 3, ...
+    """
+    if isinstance(label_values, int):
+        label_values = range(1, label_values + 1)
+    labels, label_affine = _read_label_values(path, label_values, ignored_value)
     if labels.shape != shape:
         raise ValueError(
             f"{path}: has {labels.shape} voxels (z, y, x), its image {image_path.name} has {shape}; expected the same "
@@ -141,21 +118,114 @@ def read_labels_on_grid(
             f"{path}: lies up to {apart_mm:.2f} mm away from its image {image_path.name}; expected at most "
             f"{AFFINE_TOLERANCE_MM} mm. Copy the image's header to the labels if they were drawn on it, else resample"
         )
-    return _whole_labels(labels, path, n_structures)
+    return labels
 
 
-def _whole_labels(labels: np.ndarray, path: Path, n_structures: int | None) -> np.ndarray:
-    values = np.unique(labels)
-    highest = 255 if n_structures is None else n_structures
-    wrong = values[~np.isfinite(values) | (values != np.rint(values)) | (values < 0) | (values > highest)].tolist()
-    if wrong:
-        raise ValueError(
-            f"{path}: holds label values {', '.join(f'{v:g}' for v in wrong[:5])}; expected whole numbers from 0 to "
-            f"{highest}. Correct the file, or name the missing structures in dataset.json"
-        )
-    return labels.astype(np.uint8)
+def write_labels(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
+    """Write labels [Z, H, W] as uint8 NIfTI on the canonical grid of `affine`, whole or not at all."""
+    _write(path, labels.astype(np.uint8, copy=False), affine)
 
 
-def _spacing_zyx(affine: np.ndarray) -> tuple[float, float, float]:
+def write_map(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
+    """Write values [Z, H, W] as float32 NIfTI on the canonical grid of `affine`, whole or not at all."""
+    _write(path, values.astype(np.float32, copy=False), affine)
+
+
+def to_canonical(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels [k, j, i] of a grid as a view [Z, H, W] in RAS+ order, and the affine of that grid."""
+    turn = nib.orientations.io_orientation(affine)
+    turned = nib.orientations.apply_orientation(voxels.transpose(2, 1, 0), turn)
+    canonical = affine @ nib.orientations.inv_ornt_aff(turn, voxels.shape[::-1])
+    return turned.transpose(2, 1, 0), np.asarray(canonical, dtype=np.float64)
+
+
+def spacing_zyx(affine: np.ndarray) -> tuple[float, float, float]:
+    """The distances in mm between neighbouring voxels of a canonical grid, in array order (z, y, x)."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return float(z), float(y), float(x)
+
+
+def _read_label_values(
+    path: Path, label_values: Sequence[int] | None, ignored_value: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels in canonical orientation: 0, and i + 1 where the file has the i-th value."""
+    scan = _open(path, None)
+    known = range(1, 256) if label_values is None else label_values
+    code = np.zeros(256, np.uint8)
+    code[list(known)] = np.arange(1, len(known) + 1)
+    labels = np.empty(scan.shape[::-1], np.uint8)
+    wrong: set[float] = set()
+    done = ignored = 0
+    for slab in _slabs_of(scan, path):
+        values = _values_in(slab)
+        wrong |= {value for value in values if value not in (0, ignored_value) and value not in known}
+        if ignored_value in values:
+            ignored += int(np.count_nonzero(slab == ignored_value))
+        if not wrong:
+            labels[done : done + len(slab)] = code[slab.astype(np.uint8)]
+        done += len(slab)
+    if wrong:
+        plain = list(known) == list(range(1, len(known) + 1))
+        span = f"from 0 to {len(known)}" if plain else "0, " + ", ".join(map(str, known))
+        raise ValueError(
+            f"{path}: holds label values {', '.join(f'{v:g}' for v in sorted(wrong)[:5])}; expected whole numbers "
+            f"{span}. Correct the file, or name the missing structures in dataset.json"
+        )
+    if ignored:
+        raise ValueError(
+            f"{path}: {ignored} voxels have the ignore label {ignored_value}, so nothing is known about them; expected "
+            "every voxel to be labelled. Complete the labels, or list the scan without its labels for pre-training"
+        )
+    return to_canonical(labels, scan.affine)
+
+
+def _values_in(slab: np.ndarray) -> list[float]:
+    if slab.dtype == np.uint8:  # counted, not sorted
+        return [float(value) for value in np.flatnonzero(np.bincount(slab.ravel()))]
+    return [float(value) for value in np.unique(slab)]
+
+
+def _open(path: Path, channel: int | None) -> RawScan:
+    """The scan in a file, its voxels not read yet."""
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: there is no such file; check the paths in dataset.json and that the copy is complete"
+        )
+    is_nifti = path.name.endswith((".nii", ".nii.gz"))
+    try:
+        scan = open_nifti(path, channel) if is_nifti else open_itk(path, channel)
+        _require_a_place_for_every_voxel(path, scan.affine)
+    except Unusable as error:
+        raise ValueError(str(error)) from None
+    except Exception as error:  # each library has its own errors for a damaged file
+        raise _damaged(path, error) from error
+    return scan
+
+
+def _slabs_of(scan: RawScan, path: Path) -> Iterator[np.ndarray]:
+    try:
+        yield from scan.slabs()
+    except Exception as error:  # gzip and zlib have their own errors
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    kind = "NIfTI" if path.name.endswith((".nii", ".nii.gz")) else f"{path.suffix} file"
+    last_line = (str(error).strip().splitlines() or [""])[-1]  # ITK writes a page
+    return ValueError(
+        f"{path}: cannot be read ({type(error).__name__}: {last_line}); the file is damaged or no {kind}. Copy it again"
+    )
+
+
+def _require_a_place_for_every_voxel(path: Path, affine: np.ndarray) -> None:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise Unusable(
+            f"{path}: its header's affine {affine[:3].tolist()} gives voxels no size or no place; expected a spacing "
+            "in mm along three directions. Convert the scan from its source again"
+        )
+
+
+def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    image = nib.Nifti1Image(array.transpose(2, 1, 0), affine)
+    image.header.set_xyzt_units("mm")
+    write_file(path, lambda scratch: nib.save(image, scratch))
