@@ -36,14 +36,15 @@ def sample_size(study: Study, rows: pd.DataFrame, gain_points: float) -> str:
     table = primary_endpoint(rows)
     primary = [c for c in study.contrasts if c.primary]
     methods = [m for m in dict.fromkeys(n for c in primary for n in (c.method, c.baseline)) if m in table.runs]
-    shared = sorted(set.intersection(*(set(table.runs[m]) for m in methods))) if methods else []
+    runs = {m: table.independent_runs(m, None) for m in methods}
+    shared = sorted(set.intersection(*(set(names) for names, _ in runs.values()))) if methods else []
     patients = table.patients[table.units_with(None)]
     if len(methods) < 2 or len(shared) < FEWEST_RUNS or len(patients) < 2:
         return (
             f"how many runs the study needs cannot be said from {len(shared)} finished runs of {len(methods)} methods; "
             f"a pilot has {FEWEST_RUNS} runs of two methods"
         )
-    scores = [table.contributions(m, None)[[table.runs[m].index(seed) for seed in shared]].ravel() for m in methods]
+    scores = [scores[[names.index(run) for run in shared]].ravel() for names, scores in runs.values()]
     methods_of, runs_of, patients_of = (
         np.repeat(methods, len(shared) * len(patients)),
         np.tile(np.repeat(shared, len(patients)), len(methods)),

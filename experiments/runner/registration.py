@@ -23,7 +23,10 @@ from experiments.studies.study import Study
 from pixelglobal.environment import environment
 from pixelglobal.files import write_json
 
-ENDPOINT = "average DSC of whole volumes: the mean over structures of means over test patients"
+ENDPOINT = (
+    "average DSC of whole volumes: for each run the mean over structures, of those that its labelled patients have, of "
+    "means over test patients; runs that share a pre-training are averaged before a test"
+)
 CORRECTION = "Holm over the primary contrasts, and over the other contrasts as a family of their own"
 SHOWN = 5  # runs that a deviation names
 

@@ -87,11 +87,15 @@ class GainRule:
 
     smallest_gain_points: float = 1.0  # of DSC
     alpha: float = 0.05
+    labelled_patients: int | None = None  # where several numbers were run: at which it is read; None: the smallest
 
     def __call__(self, rows: pd.DataFrame, contrasts: Sequence[Contrast]) -> Verdict:
-        """The verdict from rows of one cohort; with several numbers of labelled patients, at the smallest of them."""
+        """The verdict from rows of one cohort, at one number of labelled patients."""
         if "labelled_patients" in rows:
-            rows = rows[rows["labelled_patients"] == rows["labelled_patients"].min()]
+            asked = self.labelled_patients or rows["labelled_patients"].min()
+            rows = rows[rows["labelled_patients"] == asked]
+            if rows.empty:
+                return Verdict("undecided", f"no run with {asked} labelled patients is finished")
         tested = compare_contrasts(rows, contrasts)
         primary = [one for one in tested if one.contrast.primary]
         too_few = [one for one in primary if one.comparison is None]
@@ -169,21 +173,23 @@ def primary_endpoint(rows: pd.DataFrame) -> ScoreTable:
 
 def _tested(table: ScoreTable, contrast: Contrast) -> ContrastResult:
     seeds = {method: set(runs) for method, runs in table.runs.items()}
-    shared = sorted(seeds.get(contrast.method, set()) & seeds.get(contrast.baseline, set()))
+    both = sorted(seeds.get(contrast.method, set()) & seeds.get(contrast.baseline, set()))
+    beside = [method for method, runs in seeds.items() if runs.issuperset(both)]  # their runs inform the error, too
+    table = table.with_runs(dict.fromkeys(beside, both)) if both else table
     patients = table.patients[table.units_with(None)]
+    independent = [table.independent_runs(method, None) for method in beside] if both else []
+    shared = independent[0][0] if independent else []
     if len(shared) < FEWEST_RUNS or len(patients) < 2:
-        return ContrastResult(contrast, len(shared), len(patients))
-    beside = [method for method, runs in seeds.items() if runs.issuperset(shared)]  # their runs inform the error, too
-    scores = [table.contributions(m, None)[[table.runs[m].index(seed) for seed in shared]] for m in beside]
+        return ContrastResult(contrast, len(both), len(patients))
     results = compare_methods(
-        np.concatenate([of_method.ravel() for of_method in scores]),
+        np.concatenate([scores.ravel() for _, scores in independent]),
         methods=np.repeat(beside, len(shared) * len(patients)),
         runs=np.tile(np.repeat(shared, len(patients)), len(beside)),
         patients=np.tile(patients, len(beside) * len(shared)),
         reference=contrast.method,
     )
     [comparison] = [result for result in results if result.method_b == contrast.baseline]
-    return ContrastResult(contrast, len(shared), len(patients), comparison)
+    return ContrastResult(contrast, len(both), len(patients), comparison)
 
 
 def _what_is_missing(too_few: Sequence[ContrastResult]) -> str:

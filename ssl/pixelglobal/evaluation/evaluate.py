@@ -30,8 +30,9 @@ def evaluate(
 ) -> Path:
     """Predict every case, save it as NIfTI on its own grid, score it there, and write `out/rows.parquet`.
 
-    columns: constants of every row, such as study, method and seed. The model must know the cohort's structures in
-    the cohort's order, and none of the cases may have been among those it was trained on.
+    columns: constants of every row, such as study, method and seed. Each row also says whether its structure
+    was labelled for the model. The model must know the cohort's structures in the cohort's order, and none of the cases
+    may have been among those it was trained on.
     """
     segmenter, scale, facts = load_segmenter(model, device)
     if facts["structures"] != list(store.structures):
@@ -40,10 +41,12 @@ def evaluate(
             "evaluate on the cohort that the model was fine-tuned on"
         )
     refuse_leakage(store, cases, facts["cases_seen"], str(model))
+    labelled = facts.get("structures_labelled", facts["structures"])  # models of 0.2.0 do not say
     rows: list[dict[str, object]] = []
     for done, case in enumerate(cases):
         labels = predict_case(segmenter, scale, store, case, config, device)
-        rows += [{**columns, **row} for row in _score_and_save(labels, case, store, out / "predictions", config)]
+        scored = _score_and_save(labels, case, store, out / "predictions", config)
+        rows += [{**columns, **row, "labelled": row["structure"] in labelled} for row in scored]
         if progress:
             progress(done + 1, len(cases))
     return write_file(out / "rows.parquet", lambda path: pd.DataFrame(rows).to_parquet(path, index=False))

@@ -3,12 +3,16 @@
 There is one average in all tables: the mean over structures of the means over patients. Where patients lack structures
 it is not the mean over patients of their own means. So that a test is about the number that is printed, each patient
 contributes to it with the weight that makes the mean of the contributions the average.
+
+A run is scored on the structures that its labelled patients showed it: no method can find what nobody contoured, and a
+fixed 0 for it would only shrink every difference. Where the rows say which structures these are (`labelled`), a run
+whose labelled patients lack a structure is left out of its mean, and the structure out of the average of the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -25,14 +29,18 @@ class ScoreTable:
 
     values: for each method an array [runs, units, structures]. A patient with several scans has the mean over them.
     owed: [units, structures], whether the structure counts in this unit; values elsewhere mean nothing. Where owed
-    values are NaN, the metric is unknown. runs: seeds of each method. patients: of each unit. folds: of each unit, or
-    None without cross-validation or where a patient's fold changes from run to run.
+    values are NaN, the metric is unknown. runs: seeds of each method. labelled: for each method [runs, structures],
+    whether the run's labelled patients had the structure. pretraining: the seed of a run's pre-training by the run's
+    seed, which several runs may share. patients: of each unit. folds: of each unit, or None without cross-validation or
+    where a patient's fold changes from run to run.
     """
 
     metric: Metric
     values: dict[str, FloatArray]
     owed: NDArray[np.bool_]
     runs: dict[str, list[int]]
+    labelled: dict[str, NDArray[np.bool_]]
+    pretraining: dict[int, int]
     patients: NDArray[np.str_]
     folds: NDArray[np.str_] | None
     structures: list[str]
@@ -47,15 +55,31 @@ class ScoreTable:
         """One number for each run and unit [runs, units with the structure], whose mean is what the table prints.
 
         structure: None is the average. Its contribution of unit p is the sum over p's structures of
-        (units / (structures x units with this structure)) x score, the mean over structures for complete units.
+        (units / (structures x units with this structure)) x score, the mean over structures for complete units. Only
+        structures that were labelled for the run count. For a structure, only runs for which it was labelled are there.
         """
+        labelled = self.labelled[method]
         if structure is not None:
-            return self.values[method][:, self.units_with(structure), self.structures.index(structure)]
+            column = self.structures.index(structure)
+            return self.values[method][labelled[:, column]][:, self.units_with(structure), column]
         present = self.owed.sum(0)
-        counted = present > 0
-        weights = counted * self.units_with(None).sum() / np.maximum(counted.sum() * present, 1)
-        weighted = np.where(self.owed, self.values[method], 0.0) * weights
+        counted = (present > 0) & labelled
+        weights = counted * self.units_with(None).sum() / np.maximum(counted.sum(1, keepdims=True) * present, 1)
+        weighted = np.where(self.owed, self.values[method], 0.0) * weights[:, None]
         return np.asarray(weighted.sum(2)[:, self.units_with(None)])
+
+    def independent_runs(self, method: str, structure: str | None) -> tuple[list[int], FloatArray]:
+        """The contributions of runs that share nothing but the patients tested, and the names of these runs.
+
+        Runs from one pre-training, with other labelled patients, are averaged: they are no independent evidence about
+        the method, and the name of their mean is the seed of the pre-training.
+        """
+        contributions, seeds = self.contributions(method, structure), np.array(self.runs[method])
+        if structure is not None:
+            seeds = seeds[self.labelled[method][:, self.structures.index(structure)]]
+        shared = np.array([self.pretraining.get(seed, seed) for seed in seeds.tolist()])
+        names = np.unique(shared).tolist()
+        return names, np.array([contributions[shared == name].mean(0) for name in names]).reshape(len(names), -1)
 
     def mean(self, method: str, structure: str | None) -> float:
         """The printed number: over runs and units, for None over structures of these; NaN if a score is unknown."""
@@ -67,9 +91,11 @@ class ScoreTable:
         return np.asarray(self.contributions(method, structure).mean(1))
 
     def with_runs(self, runs: dict[str, list[int]]) -> ScoreTable:
-        """The same table of some of the runs."""
-        kept = {m: values[[self.runs[m].index(run) for run in runs[m]]] for m, values in self.values.items()}
-        return ScoreTable(self.metric, kept, self.owed, runs, self.patients, self.folds, self.structures)
+        """The same table of some of the methods and runs."""
+        places = {method: [self.runs[method].index(run) for run in kept] for method, kept in runs.items()}
+        values = {method: self.values[method][place] for method, place in places.items()}
+        labelled = {method: self.labelled[method][place] for method, place in places.items()}
+        return replace(self, values=values, labelled=labelled, runs=runs)
 
 
 def score_table(
@@ -85,7 +111,7 @@ def score_table(
     column = pd.Categorical(scores["structure"], list(structures)).codes
     printed = _printed(scores, metric)
     shape = (len(first), len(structures))
-    values, runs = {}, {}
+    values, runs, labelled = {}, {}, {}
     owed = np.zeros(shape, bool)
     owed[number, column] = True
     for method in methods:
@@ -97,8 +123,11 @@ def score_table(
         totals, counts = np.bincount(place, printed[of_method], size), np.bincount(place, minlength=size)
         means = np.divide(totals, counts, where=counts > 0, out=np.full(size, np.nan))
         values[method] = means.reshape(len(runs[method]), *shape)
+        labelled[method] = _labelled(scores[of_method], runs[method], structures)
     patients = scores["patient"].to_numpy()[first].astype(str)
-    return ScoreTable(metric, values, owed, runs, patients, _folds(scores, patients), list(structures))
+    return ScoreTable(
+        metric, values, owed, runs, labelled, _pretraining(scores), patients, _folds(scores, patients), list(structures)
+    )
 
 
 def _printed(scores: pd.DataFrame, metric: Metric) -> FloatArray:
@@ -111,6 +140,29 @@ def _printed(scores: pd.DataFrame, metric: Metric) -> FloatArray:
         values = np.where(np.isinf(values), diagonal, values)
     printed: FloatArray = values * metric.factor
     return printed
+
+
+def _labelled(scores: pd.DataFrame, runs: Sequence[int], structures: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether each structure was labelled for each run of a method; so it was where the rows do not say."""
+    said = pd.DataFrame(True, index=list(runs), columns=list(structures))
+    if "labelled" in scores.columns:
+        facts = scores.loc[scores["labelled"].notna(), ["seed", "structure", "labelled"]].drop_duplicates()
+        for seed, structure, value in facts.itertuples(index=False):
+            said.loc[seed, structure] = bool(value)
+    return said.to_numpy(bool)
+
+
+def _pretraining(scores: pd.DataFrame) -> dict[int, int]:
+    """The pre-training of each run, where the rows say it."""
+    if "pretraining_seed" not in scores.columns:
+        return {}
+    facts = scores[["seed", "pretraining_seed"]].dropna().drop_duplicates().astype(int)
+    if (twice := facts["seed"].duplicated()).any():
+        raise ValueError(
+            f"seed {facts.loc[twice, 'seed'].iloc[0]} has several values of pretraining_seed; expected the same "
+            "pre-training seed for all methods of a run"
+        )
+    return dict(facts.itertuples(index=False, name=None))
 
 
 def _folds(scores: pd.DataFrame, patients: NDArray[np.str_]) -> NDArray[np.str_] | None:
@@ -143,5 +195,7 @@ def failures(scores: pd.DataFrame, metric: Metric) -> Failures:
     """Count the infinite distances among some owed scores."""
     if metric.column not in scores.columns:
         return Failures(0, 0, 0)
+    if "labelled" in scores.columns:
+        scores = scores[scores["labelled"] != False]  # noqa: E712  # NaN: the rows do not say
     there = scores.loc[np.isinf(scores[metric.column].to_numpy(float)), "in_reference"]
     return Failures(int((there == 1).sum()), int((there == 0).sum()), int((there == -1).sum()))

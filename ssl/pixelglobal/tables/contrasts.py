@@ -31,13 +31,13 @@ def claim_of(table: ScoreTable, asked: Claim | None) -> tuple[Claim, ScoreTable,
     is made on the runs (seeds) that all methods share; where these are fewer than 3, each method's first runs, as many
     as the one with the fewest has, are compared as unshared. Raises ValueError for "method" with fewer than 3 runs.
     """
-    fewest = min(len(runs) for runs in table.runs.values())
+    fewest = min(len(table.independent_runs(method, None)[0]) for method in table.runs)
     if asked == "checkpoint" or len(table.values) < 2:
         return "checkpoint", table, ""
     folds = len(set(table.folds.tolist())) if table.folds is not None else 0
     if fewest < FEWEST_RUNS and folds < FEWEST_RUNS:
         if asked == "method":
-            counts = ", ".join(f"{method} {len(runs)}" for method, runs in table.runs.items())
+            counts = ", ".join(f"{method} {len(table.independent_runs(method, None)[0])}" for method in table.runs)
             raise ValueError(
                 f"claim=method with too few training runs ({counts}): a claim about methods needs at least "
                 f"{FEWEST_RUNS} runs of each; add seeds, or choose claim=checkpoint"
@@ -62,11 +62,13 @@ def method_contrasts(
     """
     methods = [reference, *(others if others is not None else [m for m in table.values if m != reference])]
     patients = table.patients[table.units_with(structure)]
-    parts = [table.contributions(method, structure) for method in methods]
-    if len(patients) < 2 or not all(np.isfinite(part).all() for part in parts):
+    independent = [table.independent_runs(method, structure) for method in methods]
+    runs, parts = zip(*independent, strict=True)
+    few = min(map(len, runs)) < FEWEST_RUNS and table.folds is None  # a structure that most draws did not label
+    if few or len(patients) < 2 or not all(np.isfinite(part).all() for part in parts):
         return []
     sign = 1 if table.metric.higher_is_better else -1
-    shared = len({tuple(table.runs[method]) for method in methods}) == 1
+    shared = len(set(map(tuple, runs))) == 1
     folds = None if table.folds is None else table.folds[table.units_with(structure)]
     if folds is not None and len(set(folds.tolist())) >= FEWEST_RUNS:
         by_fold: dict[str, Any] = {"folds": np.concatenate([np.tile(folds, len(part)) for part in parts])}
@@ -75,7 +77,7 @@ def method_contrasts(
     return compare_methods(
         sign * np.concatenate([part.ravel() for part in parts]),
         methods=np.repeat(methods, [part.size for part in parts]),
-        runs=np.concatenate([np.repeat(table.runs[m], len(patients)) for m in methods]),
+        runs=np.concatenate([np.repeat(of_method, len(patients)) for of_method in runs]),
         patients=np.concatenate([np.tile(patients, len(part)) for part in parts]),
         reference=reference,
         **by_fold,

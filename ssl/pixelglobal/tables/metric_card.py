@@ -49,6 +49,7 @@ def metric_card(made: MadeFrom) -> tuple[str, ...]:
         *([made.left_out] if made.left_out else []),
         "Average: mean over structures of means over patients; its test gives each patient the weight that the patient "
         "has in it. Fewer than 2 patients are not tested",
+        *_unlabelled(made),
     ]
     if len(made.comparisons):
         lines += [
@@ -73,7 +74,10 @@ def _counts(made: MadeFrom) -> str:
     text = f"{of_all} patients" + (f" ({per_name(fewer)})" if fewer else "")
     if len(made.owed.slices):
         text += f", {len(made.owed.slices[['case', 'slice_index']].drop_duplicates())} slices"
-    return f"{text}, {runs_a_method({m: len(runs) for m, runs in table.runs.items()})}"
+    text += f", {runs_a_method({m: len(runs) for m, runs in table.runs.items()})}"
+    if len(shared := set(table.pretraining.values())) < len(table.pretraining):
+        text += f" from {len(shared)} pre-trainings; runs from one pre-training are averaged before a test"
+    return text
 
 
 def runs_a_method(counts: Mapping[str, int]) -> str:
@@ -113,6 +117,21 @@ def _failures(made: MadeFrom) -> str:
         f"diagonal; where the rows have no diagonal_mm, no mean is printed ({failed or 'none missed'}); a structure in "
         f"no prediction and not in the reference is not applicable: {made.owed.not_applicable} values"
     )
+
+
+def _unlabelled(made: MadeFrom) -> list[str]:
+    """Which structures are left out of which runs, since nobody had labelled them, and their mean there."""
+    if "labelled" not in made.shown.columns:
+        return []
+    without = made.shown[made.shown["labelled"] == False]  # noqa: E712  # NaN: the rows do not say
+    words = [
+        f"{structure} ({part['seed'].nunique()} runs; {made.table.metric.label} there "
+        f"{made.table.metric.factor * part[made.table.metric.column].mean():.2f})"
+        for structure, part in without.groupby("structure", sort=False)
+    ]
+    if not words:
+        return []
+    return [f"Left out of runs whose labelled patients lack it, and of the average of these: {', '.join(words)}"]
 
 
 def absent_scores(owed: OwedScores) -> list[str]:

@@ -51,9 +51,10 @@ def complete_rows(rows: pd.DataFrame, source: str = "the rows", *, percent: bool
         _refuse(source, rows, column, wrong, "a whole number in every row")
         rows[column] = rows[column].astype(np.int64)
     _check_ranges(source, rows, percent)
-    contoured = rows["contoured"].astype(str).str.strip().str.lower().map(TRUTH)
-    _refuse(source, rows, "contoured", contoured.isna(), "true or false in every row")
-    rows["contoured"] = contoured.astype(bool)
+    for column in (name for name in ("contoured", "labelled") if name in rows.columns):
+        said = rows[column].astype(str).str.strip().str.lower().map(TRUTH)
+        _refuse(source, rows, column, said.isna(), "true or false in every row")
+        rows[column] = said.astype(bool)
     if percent:
         rows = rows.assign(**{column: rows[column] / 100 for column in SHARES if column in rows.columns})
     _refuse_contradictions(source, rows)
@@ -80,12 +81,17 @@ def _refuse_contradictions(source: str, rows: pd.DataFrame) -> None:
         )
     scan = ["cohort", "case"] if "cohort" in rows.columns else ["case"]
     structure = [*scan, "slice_index", "structure"]
-    for column, place in (("patient", scan), ("contoured", structure), ("n_reference", structure)):
+    draw = [*(column for column in ("cohort", "labelled_patients") if column in rows.columns), "seed", "structure"]
+    of_scan = "for all methods and runs, because it is a fact of the scan"
+    of_draw = "for all methods, because runs with one seed share their labelled patients"
+    facts = (("patient", scan, of_scan), ("contoured", structure, of_scan), ("n_reference", structure, of_scan),
+             ("labelled", draw, of_draw))  # fmt: skip
+    for column, place, why in facts:
         if column in rows.columns and len(wrong := _unequal(rows, column, place)):
             raise ValueError(
                 f"{source}: {column} is said to be {' and '.join(map(str, wrong['values'].iloc[0]))} for "
                 f"{', '.join(f'{k}={wrong[k].iloc[0]}' for k in place)} ({len(wrong)} such places); expected one value "
-                "for all methods and runs, because it is a fact of the scan"
+                f"{why}"
             )
 
 

@@ -126,13 +126,15 @@ def _gain_sentence(table: ScoreTable, reference: str, method: str, claim: Claim,
         differences = _differences(table, reference, method)
         needed = power.required_patients(differences, gain=gain)
         return f"{needed} test patients {what}, if they spread as these {len(differences)}"
-    parts = {m: table.contributions(m, None) for m in (reference, method)}
+    runs_of, parts = {}, {}
+    for m in (reference, method):
+        runs_of[m], parts[m] = table.independent_runs(m, None)
     patients = table.patients[table.units_with(None)]
     pilot: dict[str, Any] = {
         "methods": np.repeat(list(parts), [part.size for part in parts.values()]),
-        "runs": np.concatenate([np.repeat(table.runs[m], len(patients)) for m in parts]),
+        "runs": np.concatenate([np.repeat(runs_of[m], len(patients)) for m in parts]),
         "patients": np.concatenate([np.tile(patients, len(part)) for part in parts.values()]),
-        "shared_runs": table.runs[reference] == table.runs[method],
+        "shared_runs": runs_of[reference] == runs_of[method],
     }
     plan = planning.required_runs(np.concatenate([p.ravel() for p in parts.values()]), **pilot, gain=gain)
     runs = len(parts[reference])
