@@ -69,7 +69,7 @@ def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
     share = max(2, settings.batch_size // workers // 2 * 2)
     little = {"epochs": 1, "steps_per_epoch": STEPS, "log_every_steps": 1, "measure_every_steps": 0}
     short = with_settings(config, pretrain={**little, "batch_size": share})
-    stream = LocalStream(store, cases, batch_size=share, seed=config.seed)
+    stream = LocalStream(store, cases, batch_size=share, seed=config.pretraining_seed)
     pretrain(short, store, stream, LocalRun(folder), default_device())
     step = statistics.median(line["seconds_per_step"] for line in read_metrics(folder)[1:])
     return Cost(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.results import publish
@@ -24,16 +25,19 @@ def finetune_and_evaluate_once(pipeline: Pipeline, out: Path) -> None:
     """Fine-tune and evaluate, unless it is done, and publish the rows."""
     run, config, store = pipeline.run, pipeline.run.config, pipeline.run.store
     use_threads(config.cluster.threads_per_worker or max(1, int(config.cluster.cpus_per_worker)))
+    work: dict[str, Any] = {
+        "pretrained": pipeline.pretrain.folder / "model" if pipeline.pretrain else None,
+        "train_cases": pipeline.train_cases,
+        "validation_cases": store.splits.validation,
+    }
+    if pipeline.teacher is not None:
+        with working_on(pipeline.teacher) as needed:
+            if needed:
+                run_finetune(config, store.root, pipeline.teacher.folder, **work)
+        work["teacher"] = pipeline.teacher.folder / "model"
     with working_on(pipeline.finetune) as needed:
         if needed:
-            run_finetune(
-                config,
-                store.root,
-                pipeline.finetune.folder,
-                pretrained=pipeline.pretrain.folder / "model" if pipeline.pretrain else None,
-                train_cases=pipeline.train_cases,
-                validation_cases=store.splits.validation,
-            )
+            run_finetune(config, store.root, pipeline.finetune.folder, **work)
     with working_on(pipeline.evaluate) as needed:
         if needed:
             run_evaluate(

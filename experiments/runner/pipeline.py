@@ -1,4 +1,4 @@
-"""The pipeline of a training run: pre-train, fine-tune, evaluate."""
+"""The pipeline of a training run: pre-train, fine-tune (twice in a self-training), evaluate."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Pipeline:
 
     run: StudyRun
     pretrain: Stage | None
+    teacher: Stage | None  # the first fine-tuning of a self-training
     finetune: Stage
     evaluate: Stage
     train_cases: tuple[str, ...]
@@ -23,7 +24,7 @@ class Pipeline:
     @property
     def stages(self) -> list[Stage]:
         """In the order in which they run."""
-        return [stage for stage in (self.pretrain, self.finetune, self.evaluate) if stage is not None]
+        return [stage for stage in (self.pretrain, self.teacher, self.finetune, self.evaluate) if stage is not None]
 
     @property
     def rows(self) -> Path:
@@ -49,6 +50,8 @@ def pipeline_of(run: StudyRun, out: Path) -> Pipeline:
     config, store = run.config, run.store
     train = choose_patients(store, config.finetune.patients, config.seed)
     first = pretrain_stage(out, config, store) if run.pretrained else None
-    second = finetune_stage(out, config, store, first, train, store.splits.validation)
+    labels = (train, store.splits.validation)
+    teacher = finetune_stage(out, config, store, first, *labels) if config.finetune.pseudo_labels else None
+    second = finetune_stage(out, config, store, first, *labels, teacher=teacher)
     cases = getattr(store.splits, config.evaluate.split)
-    return Pipeline(run, first, second, evaluate_stage(out, config, store, second, cases), tuple(train))
+    return Pipeline(run, first, teacher, second, evaluate_stage(out, config, store, second, cases), tuple(train))

@@ -29,7 +29,7 @@ KINDS = ("pretrain", "finetune", "evaluate")
 
 
 # What does not change how much work a stage is.
-WITHOUT_WEIGHT = {"seed", "pretrained", "finetuned"}
+WITHOUT_WEIGHT = {"seed", "pretrained", "teacher", "finetuned"}
 
 
 @dataclass

@@ -29,11 +29,12 @@ from pixelglobal.config.registry import METHODS, method_class
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.environment import environment
+from pixelglobal.evaluation.pseudo_labels import unlabelled_cases
 from pixelglobal.files import write_file, write_json
 from pixelglobal.training.pretrain import pretraining_cases
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
-SCHEMA = {"pretrain": 4, "finetune": 4, "evaluate": 4}
+SCHEMA = {"pretrain": 4, "finetune": 5, "evaluate": 5}
 STALE_AFTER_SECONDS = 120.0
 
 
@@ -136,7 +137,7 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
     """
     method = method_class(config.pretrain.method)
     facts = {
-        "seed": config.seed,
+        "seed": config.pretraining_seed,
         "data": scans_of(store, pretraining_cases(config, store)),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
         # How the slices come: from Ray they are mixed in a buffer.
@@ -158,9 +159,24 @@ def _source_of(method: str) -> str | None:
 
 
 def finetune_stage(
-    out: Path, config: Config, store: Store, pretrained: Stage | None, train: Sequence[str], validation: Sequence[str]
+    out: Path,
+    config: Config,
+    store: Store,
+    pretrained: Stage | None,
+    train: Sequence[str],
+    validation: Sequence[str],
+    *,
+    teacher: Stage | None = None,
 ) -> Stage:
-    """A fine-tuning from a pre-training, or from random weights (None)."""
+    """A fine-tuning from a pre-training, or from random weights (None).
+
+    teacher: the first round, if this is the second one of a self-training.
+    """
+    settings = config.finetune.effective()
+    pseudo = {name: settings.pop(name) for name in ("pseudo_labels", "pseudo_label_fraction")}
+    if teacher is not None:
+        unlabelled = scans_of(store, unlabelled_cases(config, store, train))
+        pseudo |= {"teacher": teacher.name, "unlabelled": unlabelled}
     facts = {
         "seed": config.seed,
         "pretrained": pretrained.name if pretrained else None,
@@ -171,7 +187,8 @@ def finetune_stage(
         "normalization": config.pretrain.normalization,
         "normalized_by": scans_of(store, pretraining_cases(config, store)),
         "network": config.network.effective(),
-        "finetune": config.finetune.effective(),
+        "finetune": settings,
+        **(pseudo if teacher else {}),
     }
     return _stage(out, "finetune", facts)
 

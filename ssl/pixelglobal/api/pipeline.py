@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixelglobal.api.options import DEFAULT_PRESET, AnyPath, Progress, Settings, map_of
 
@@ -97,6 +97,8 @@ def finetune(
 
     out: a new folder, or the folder of the same run, which then continues.
     pretrained: the folder that `pretrain` returned; None begins with random weights.
+    With `finetune.pseudo_labels`, the model of a first round, which is kept in `out/first_round`, labels slices of
+    unlabelled patients for a second one.
     Raises ValueError if a setting is unknown, if `out` holds anything else, or if the networks do not match.
 
     Example::
@@ -116,14 +118,17 @@ def finetune(
     _claim_run(folder, config)
     if config.cluster.finetune_workers > 0:
         start_ray()
-    return run_finetune(
-        config,
-        opened.root,
-        folder,
-        pretrained=None if pretrained is None else Path(pretrained),
-        train_cases=choose_patients(opened, config.finetune.patients, config.seed),
-        validation_cases=opened.splits.validation,
-    )
+    work: dict[str, Any] = {
+        "pretrained": None if pretrained is None else Path(pretrained),
+        "train_cases": choose_patients(opened, config.finetune.patients, config.seed),
+        "validation_cases": opened.splits.validation,
+    }
+    if not config.finetune.pseudo_labels:
+        return run_finetune(config, opened.root, folder, **work)
+    first = folder / "first_round"
+    first.mkdir(exist_ok=True)
+    teacher = run_finetune(config, opened.root, first, **work)
+    return run_finetune(config, opened.root, folder, **work, teacher=teacher)
 
 
 def evaluate(

@@ -28,6 +28,7 @@ from pixelglobal.data.store import Store
 from pixelglobal.data.stream import LocalStream
 from pixelglobal.devices import default_device, use_threads
 from pixelglobal.evaluation.evaluate import evaluate
+from pixelglobal.evaluation.pseudo_labels import pseudo_labelled
 from pixelglobal.training.finetune import finetune
 from pixelglobal.training.pretrain import pretrain, pretraining_cases
 from pixelglobal.training.runs import LocalRun
@@ -67,7 +68,7 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
     if config.cluster.pretrain_workers == 0:
         use_threads(config.cluster.threads_per_worker)
         cases = pretraining_cases(config, store)
-        stream = LocalStream(store, cases, batch_size=config.pretrain.batch_size, seed=config.seed)
+        stream = LocalStream(store, cases, batch_size=config.pretrain.batch_size, seed=config.pretraining_seed)
         run = LocalRun(folder, config.pretrain.checkpoints_to_keep)
         return pretrain(config, store, stream, run, default_device())
     _share(config.pretrain.batch_size, config.cluster.pretrain_workers)
@@ -79,7 +80,9 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
     }
     kept = [int(path.name.removeprefix("epoch_")) for path in (folder / "train" / "pretrain").glob("epoch_*")]
     first_epoch = max(kept, default=-1) + 1
-    dataset = slice_dataset(store, pretraining_cases(config, store), seed=config.seed, first_epoch=first_epoch)
+    dataset = slice_dataset(
+        store, pretraining_cases(config, store), seed=config.pretraining_seed, first_epoch=first_epoch
+    )
     _fit(_pretrain_worker, work, config, folder, "pretrain", config.cluster.pretrain_workers, {"train": dataset})
     return folder / "model"
 
@@ -92,8 +95,12 @@ def run_finetune(
     pretrained: Path | None,
     train_cases: Sequence[str],
     validation_cases: Sequence[str],
+    teacher: Path | None = None,
 ) -> Path:
-    """Fine-tune into a run folder on `cluster.finetune_workers` workers; returns the best model's folder."""
+    """Fine-tune into a run folder on `cluster.finetune_workers` workers; returns the best model's folder.
+
+    teacher: the fine-tuned model that labels `finetune.pseudo_labels` slices of unlabelled patients for this one.
+    """
     workers, batch_size = config.cluster.finetune_workers, config.finetune.batch_size
     if workers > 0 and batch_size % workers:
         raise ValueError(
@@ -107,6 +114,7 @@ def run_finetune(
         "pretrained": None if pretrained is None else str(pretrained.resolve()),
         "train_cases": list(train_cases),
         "validation_cases": list(validation_cases),
+        "teacher": None if teacher is None else str(teacher.resolve()),
     }
     if config.cluster.finetune_workers == 0:
         use_threads(config.cluster.threads_per_worker)
@@ -156,7 +164,7 @@ def _pretrain_worker(work: dict[str, Any]) -> None:
         n_slices=store.n_slices(pretraining_cases(config, store)),
         batch_size=_share(config.pretrain.batch_size, run.world_size),
         buffer_slices=config.cluster.shuffle_buffer_slices,
-        seed=config.seed,
+        seed=config.pretraining_seed,
         rank=run.rank,
     )
     pretrain(config, store, stream, run, get_device())
@@ -168,14 +176,17 @@ def _finetune_worker(work: dict[str, Any]) -> None:
 
 
 def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.device) -> Path:
+    config, store, labelled = from_dict(work["config"]), Store.open(work["store"]), work["train_cases"]
+    pseudo = pseudo_labelled(config, store, Path(work["teacher"]), labelled, device) if work["teacher"] else None
     return finetune(
-        from_dict(work["config"]),
-        Store.open(work["store"]),
+        config,
+        store,
         run,
         device,
         pretrained=Path(work["pretrained"]) if work["pretrained"] else None,
-        train_cases=work["train_cases"],
+        train_cases=labelled,
         validation_cases=work["validation_cases"],
+        pseudo_labelled=pseudo,
     )
 
 

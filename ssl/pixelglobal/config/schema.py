@@ -126,10 +126,11 @@ class Pretrain(Section):
     such as `pixel_global.*`, which lies in its file."""
 
     without_effect = frozenset(
-        {"cases", "compile", "log_every_steps", "measure_every_steps", "on_collapse", "checkpoints_to_keep"}
-    )  # cases: has its effect through the slices that it chooses
+        {"seed", "cases", "compile", "log_every_steps", "measure_every_steps", "on_collapse", "checkpoints_to_keep"}
+    )  # seed, cases: have their effect through Config.pretraining_seed and through the slices that are chosen
 
     method: str = "pixel_global"  # one of registry.METHODS, or module:Class for a method of your own
+    seed: int | None = None  # None: the run's `seed`; else runs with other seeds may share a pre-training
     cases: Literal["pretrain", "train"] = "pretrain"  # the split that is seen; train: no scan beyond the downstream set
     flips: bool = True  # false: views are never mirrored, so left and right organs may have different codes
     optimizer: Literal["lars", "sgd", "adamw"] = "lars"  # paper: "we use a LARS optimizer"
@@ -171,6 +172,10 @@ class Finetune(Augmentation):
     transfer_from: Literal["student", "teacher"] = "student"
     patients: int | None = Field(None, ge=1)  # how many labelled training patients; None: all
     slices: Literal["labelled", "all"] = "labelled"
+    # A second round: a fresh network from the same weights learns from the labelled slices and from as many slices of
+    # unlabelled pre-training patients, which the first round's network has labelled. 0: no second round.
+    pseudo_labels: int = Field(0, ge=0)
+    pseudo_label_fraction: float = Field(0.5, ge=0, lt=1)  # share of them in a batch of the second round
     empty_slice_fraction: float = Field(0.1, ge=0, lt=1)  # share of slices without a structure beside the labelled ones
     optimizer: Literal["adam", "adamw"] = "adam"  # paper: "We used the Adam optimizer"
     learning_rate: float = Field(1e-3, gt=0)  # paper: "initial learning rate to 0.001"
@@ -282,6 +287,11 @@ class Config(Section):
     def _check(self) -> Config:
         _require_multiple_of_32("prepare.image_size", self.prepare.image_size)
         return self
+
+    @property
+    def pretraining_seed(self) -> int:
+        """The seed of the pre-training: `pretrain.seed`, or the run's own."""
+        return self.seed if self.pretrain.seed is None else self.pretrain.seed
 
     @property
     def method_section(self) -> str:

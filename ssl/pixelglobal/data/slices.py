@@ -99,6 +99,7 @@ class SliceBatch:
     patient: list[str]
     slice_index: Tensor  # int32 [B]
     n_slices: Tensor  # int32 [B]
+    certainty: Tensor | None = None  # uint8 [B, H, W], weight of each label, 255 is 1; None: all have weight 1
 
     @staticmethod
     def from_arrow(table: pa.Table) -> SliceBatch:
@@ -125,6 +126,7 @@ class SliceBatch:
     @staticmethod
     def concatenate(parts: Sequence[SliceBatch]) -> SliceBatch:
         """Several batches as one."""
+        weighted = any(part.certainty is not None for part in parts)
         return SliceBatch(
             image_hu=torch.cat([part.image_hu for part in parts]),
             label=torch.cat([part.label for part in parts]),
@@ -133,6 +135,7 @@ class SliceBatch:
             patient=[patient for part in parts for patient in part.patient],
             slice_index=torch.cat([part.slice_index for part in parts]),
             n_slices=torch.cat([part.n_slices for part in parts]),
+            certainty=torch.cat([_weights(part) for part in parts]) if weighted else None,
         )
 
     def __len__(self) -> int:
@@ -149,6 +152,7 @@ class SliceBatch:
             patient=[self.patient[i] for i in picked],
             slice_index=self.slice_index[index],
             n_slices=self.n_slices[index],
+            certainty=None if self.certainty is None else self.certainty[index],
         )
 
     def to(self, device: torch.device) -> SliceBatch:
@@ -158,7 +162,12 @@ class SliceBatch:
             image_hu=send(self.image_hu, device),
             label=send(self.label, device),
             contoured=send(self.contoured, device),
+            certainty=None if self.certainty is None else send(self.certainty, device),
         )
+
+
+def _weights(batch: SliceBatch) -> Tensor:
+    return torch.full_like(batch.label, 255) if batch.certainty is None else batch.certainty
 
 
 def _bytes(column: pa.ChunkedArray, dtype: np.dtype) -> np.ndarray:

@@ -34,17 +34,22 @@ def segmentation_loss(
     labels: Integer[Tensor, "B H W"],
     contoured_BL: Bool[Tensor, "B L"],
     dice_weight: float,
+    weight_BHW: Float[Tensor, "B H W"] | None = None,
 ) -> Float[Tensor, ""]:
     """dice_weight x soft Dice loss + (1 - dice_weight) x cross-entropy.
 
     contoured_BL: whether each structure was contoured in the patient of each image. The Dice is over the batch, per
-    structure, without background and without images in which the structure was not contoured.
+    structure, without background and without images in which the structure was not contoured. weight_BHW: how much each
+    pixel counts in both, None for 1; the cross-entropy is divided by the number of pixels and not by their weights.
     """
     log_p = marginal_log_probabilities(logits, contoured_BL)
-    cross_entropy = -log_p.gather(1, labels.long().unsqueeze(1)).mean()
+    entropy_B1HW = -log_p.gather(1, labels.long().unsqueeze(1))
+    cross_entropy = entropy_B1HW.mean() if weight_BHW is None else (entropy_B1HW * weight_BHW.unsqueeze(1)).mean()
     probability = log_p[:, 1:].exp()
     reference = F.one_hot(labels.long(), logits.shape[1]).permute(0, 3, 1, 2)[:, 1:].to(probability.dtype)
     seen = contoured_BL[:, 1:, None, None].to(probability.dtype)
+    if weight_BHW is not None:
+        seen = seen * weight_BHW.unsqueeze(1)
     overlap_L = (probability * reference * seen).sum((0, 2, 3))
     size_L = ((probability + reference) * seen).sum((0, 2, 3))
     dice_L = (2 * overlap_L + 1e-5) / (size_L + 1e-5)

@@ -28,7 +28,7 @@ from pixelglobal.networks.segmenter import predict_labels
 from pixelglobal.seeds import generator
 from pixelglobal.training.checkpoints import load_training_state, save_model, save_training_state
 from pixelglobal.training.initial_segmenter import InitialSegmenter, initial_segmenter
-from pixelglobal.training.labelled import SliceSampler, class_frequencies, training_slices
+from pixelglobal.training.labelled import MixedSampler, SliceSampler, class_frequencies, training_slices
 from pixelglobal.training.optim import finetuning_optimizer, set_learning_rate, steps_per_epoch, warmup_polynomial
 from pixelglobal.training.runs import Run, append_metrics
 from pixelglobal.training.workers import averaging_gradients, value_of_the_first_worker
@@ -46,8 +46,11 @@ def finetune(
     pretrained: Path | None,
     train_cases: Sequence[str],
     validation_cases: Sequence[str],
+    pseudo_labelled: SliceBatch | None = None,
 ) -> Path:
     """Fine-tune from a pre-trained model folder, or from random weights (None); returns the folder of the best model.
+
+    pseudo_labelled: slices of other patients with labels that a model gave them, which are a part of every batch.
 
     The best epoch by mean validation Dice (3-D, per patient, over contoured structures) is what is returned.
     """
@@ -64,9 +67,15 @@ def finetune(
         scaler.load_state_dict(progress.pop("scaler"))
     swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
     model = averaging_gradients(start.model, run.world_size)
-    steps, sampler = steps_per_epoch(settings, len(slices)), SliceSampler(slices, config)
+    steps = steps_per_epoch(settings, len(slices))
+    sampler = (
+        SliceSampler(slices, config)
+        if pseudo_labelled is None
+        else MixedSampler(slices, pseudo_labelled, config, run.world_size)
+    )
     training = _Training(config, run, sampler, steps, model, optimizer, scaler, start.scale, swap)
-    facts = _facts(config, store, start, [*train_cases, *validation_cases])
+    labelled = [name for c, name in enumerate(store.structures, 1) if (slices.label == c).any()]
+    facts = _facts(config, store, start, labelled, [*train_cases, *validation_cases])
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
 
@@ -112,7 +121,7 @@ class _Training:
 
     config: Config
     run: Run
-    sampler: SliceSampler
+    sampler: SliceSampler | MixedSampler
     steps: int  # of an epoch
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -158,9 +167,12 @@ class _Training:
         labels = render_labels(batch.label, draw, side, self.swap)
         # In a mirrored slice the left structure takes the right one's name, and with it its being contoured or not.
         contoured = torch.where(draw.flip_horizontal[:, None], batch.contoured[:, self.swap], batch.contoured)
+        weight = None
+        if batch.certainty is not None:  # cut like labels; no name changes in a mirror
+            weight = render_labels(batch.certainty, draw, side, torch.arange(256, device=device)).float() / 255
         with autocast(device, settings.precision):
             scores = self.model(images)
-        loss = segmentation_loss(scores, labels, contoured, settings.dice_weight)
+        loss = segmentation_loss(scores, labels, contoured, settings.dice_weight, weight)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -179,8 +191,13 @@ def _finite_mean(losses: list[Tensor], epoch: int) -> float:
     return float(values.mean())
 
 
-def _facts(config: Config, store: Store, start: InitialSegmenter, cases: Sequence[str]) -> dict[str, Any]:
-    """What model.json says of a segmenter that starts there and is trained and chosen on these cases."""
+def _facts(
+    config: Config, store: Store, start: InitialSegmenter, labelled: Sequence[str], cases: Sequence[str]
+) -> dict[str, Any]:
+    """What model.json says of a segmenter that starts there and is trained and chosen on these cases.
+
+    labelled: the structures that the labelled slices hold.
+    """
     rows = store.cases[store.cases["case"].isin(list(cases))]
     return {
         "kind": "segmenter",
@@ -189,6 +206,7 @@ def _facts(config: Config, store: Store, start: InitialSegmenter, cases: Sequenc
         "finetune": config.finetune.model_dump(mode="json"),
         "seed": config.seed,
         "structures": list(store.structures),
+        "structures_labelled": list(labelled),
         "scale": asdict(start.scale),
         "transfer": start.report,
         "cases_seen": {**start.cases_seen, **dict(zip(rows["case"], rows["sha256"], strict=True))},

@@ -72,11 +72,12 @@ class SliceSampler:
     permutations, so each comes equally often. The shares of several workers are together what one worker would draw.
     """
 
-    def __init__(self, slices: SliceBatch, config: Config) -> None:
+    def __init__(self, slices: SliceBatch, config: Config, *, size: int | None = None) -> None:
+        """size: slices of a step, over all workers; None: `finetune.batch_size`."""
         self._slices, self._seed = slices, config.seed
         holding = [(slices.label == c).flatten(1).any(1).nonzero()[:, 0] for c in range(1, slices.contoured.shape[1])]
         self._holding = [positions.numpy() for positions in holding if len(positions)]
-        size = config.finetune.batch_size
+        size = size or config.finetune.batch_size
         fraction = config.finetune.by_structure_fraction if self._holding else 0.0
         # Spread over the batch, so that every worker has its part of them.
         self._by_structure = np.diff(np.floor(np.arange(size + 1) * fraction)) > 0
@@ -100,3 +101,24 @@ class SliceSampler:
             draws.choice(self._holding[draws.integers(len(self._holding))]) for _ in range(int((~chained).sum()))
         ]
         return positions
+
+
+class MixedSampler:
+    """Slices of each step from labelled and from pseudo-labelled slices, `finetune.pseudo_label_fraction` of them."""
+
+    def __init__(self, labelled: SliceBatch, pseudo_labelled: SliceBatch, config: Config, world_size: int) -> None:
+        size, fraction = config.finetune.batch_size, config.finetune.pseudo_label_fraction
+        pseudo = round(size * fraction / world_size) * world_size
+        if not 0 < pseudo < size:
+            raise ValueError(
+                f"finetune.pseudo_label_fraction={fraction:g} makes {pseudo} of a batch of {size} pseudo-labelled on "
+                f"{world_size} workers; expected some of both: choose another fraction or a larger finetune.batch_size"
+            )
+        self._parts = (
+            SliceSampler(labelled, config, size=size - pseudo),
+            SliceSampler(pseudo_labelled, config, size=pseudo),
+        )
+
+    def of_step(self, step: int, rank: int, world_size: int) -> SliceBatch:
+        """One worker's slices of a step."""
+        return SliceBatch.concatenate([part.of_step(step, rank, world_size) for part in self._parts])

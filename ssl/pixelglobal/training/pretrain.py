@@ -46,7 +46,9 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     """
     settings = config.pretrain
     scale = hu_scale(config, store)
-    method = place(seeded(lambda: method_class(settings.method)(config), derive(config.seed, "weights")), device)
+    method = place(
+        seeded(lambda: method_class(settings.method)(config), derive(config.pretraining_seed, "weights")), device
+    )
     assert isinstance(method, Method)
     optimizer, weights = pretraining_optimizer(method.trainable(), settings), list(method.trainable().parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
@@ -72,7 +74,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     for epoch in range(first_epoch, settings.epochs):
         for i, batch in enumerate(_batches(stream, epoch, epoch_steps)):
             step = epoch * epoch_steps + i
-            step_generator = generator(config.seed, "views", step, run.rank)
+            step_generator = generator(config.pretraining_seed, "views", step, run.rank)
             stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
             pair = views_of(batch, method, stage, scale, device, step_generator)
             rate = warmup_cosine(
@@ -90,7 +92,9 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
             scaler.update()
             method.after_step(step, total_steps)
             if watch.is_due(step):
-                log.measured(watch.look(method, pair, step, generator(config.seed, "measures", step, run.rank)))
+                log.measured(
+                    watch.look(method, pair, step, generator(config.pretraining_seed, "measures", step, run.rank))
+                )
             log.note(epoch, step, rate, terms, batch)
         log.flush()
         state = {"epoch": epoch, "scaler": scaler.state_dict(), "watch": watch.state()}
@@ -172,7 +176,7 @@ def _export(config: Config, store: Store, method: Method, scale: HuScale, folder
         "pixelglobal_version": __version__,
         "citation": method.citation,
         **{section: values[section] for section in ("network", "pretrain", config.method_section)},
-        "seed": config.seed,
+        "seed": config.pretraining_seed,
         "scale": asdict(scale),
         "parts": sorted({name.partition(".")[2] for name in parts if name.split(".")[1] in ("encoder", "decoder")}),
         **method.facts(),
