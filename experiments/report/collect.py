@@ -31,8 +31,8 @@ def rows_of(pipelines: Sequence[Pipeline]) -> pd.DataFrame:
     for pipeline in finished(pipelines):
         run = pipeline.run
         names = {"study": run.study, "method": run.method, "seed": run.config.seed, "cohort": run.cohort}
-        labelled = pipeline.labelled_patients
-        parts.append(pd.read_parquet(pipeline.rows).assign(**names, labelled_patients=labelled))
+        facts = {"labelled_patients": pipeline.labelled_patients, "pretraining_seed": run.config.pretraining_seed}
+        parts.append(pd.read_parquet(pipeline.rows).assign(**names, **facts))
     if not parts:
         raise ValueError("no run of this study is finished; run it first, or see why its runs failed with `status`")
     return pd.concat(parts, ignore_index=True)

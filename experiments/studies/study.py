@@ -59,7 +59,9 @@ class Study:
     methods: what is run unless the command line names others. reference: the method that tables compare the others
     with. contrasts: what is tested; the verdict is that of `rule` on the primary ones. settings: what all its methods
     change in the config. variations: methods of this study alone. label_fractions: shares of the training patients
-    whose labels are used, one run for each; without any, `finetune.patients` says how many.
+    whose labels are used, one run for each; label_counts: the same as numbers of patients; without any,
+    `finetune.patients` says how many. pretraining_seeds: how many
+    seeds the pre-trainings of a method have, which runs with more seeds share in turn; None: each run has its own.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Study:
     settings: Settings = field(default_factory=dict)
     variations: Mapping[str, Variation] = field(default_factory=dict)
     label_fractions: tuple[float, ...] = ()
+    label_counts: tuple[int, ...] = ()
+    pretraining_seeds: int | None = None
     paper_table: str = "1"  # of the paper, that its results are printed beside
 
     def runs(
@@ -94,17 +98,29 @@ class Study:
         config = with_settings(config, **self.settings)
         runs = []
         for store, cohort in zip(stores, cohort_names(stores), strict=True):
-            counts: list[int | None] = [*labelled_patients(store, fractions or self.label_fractions)] or [None]
+            shares = labelled_patients(store, fractions or self.label_fractions)
+            counts: list[int | None] = [*(shares or self.label_counts)] or [None]
             tolerances_mm(config.evaluate.surface_tolerance_mm, store.structures)  # before anything is trained
             for method in methods or self.methods:
                 chosen = self.config_of(config, method)
                 for seed in seeds:
-                    seeded = from_dict({**chosen.model_dump(mode="json"), "seed": seed})
+                    seeded = self._seeded(chosen, seed)
                     for count in counts:
                         few = seeded if count is None else with_settings(seeded, finetune={"patients": count})
                         part = "" if count is None else f"{count}patients"
-                        runs.append(StudyRun(self.name, method, few, method != "random", store, cohort, part))
+                        runs.append(StudyRun(self.name, method, few, self.is_pretrained(method), store, cohort, part))
         return runs
+
+    def is_pretrained(self, method: str) -> bool:
+        """Whether a method of this study begins with a pre-training."""
+        return (self.variations[method].base if method in self.variations else method) != "random"
+
+    def _seeded(self, config: Config, seed: int) -> Config:
+        """The config of a run with this seed, and of its pre-training, which may be that of other runs, too."""
+        seeded = from_dict({**config.model_dump(mode="json"), "seed": seed})
+        if self.pretraining_seeds is None:
+            return seeded
+        return with_settings(seeded, pretrain={"seed": seed % self.pretraining_seeds})
 
     def config_of(self, config: Config, method: str) -> Config:
         """The config of a method of this study. Raises ValueError for an unknown name."""
@@ -128,5 +144,7 @@ class Study:
     @property
     def criterion(self) -> str:
         """The rule of the verdict in words."""
-        where = " Read at the smallest number of labelled patients." if self.label_fractions else ""
+        at = self.rule.labelled_patients
+        where = f" Read at {at} labelled patients." if at else " Read at the smallest number of labelled patients."
+        where = where if self.label_fractions or self.label_counts else ""
         return self.rule.criterion(self.contrasts) + where
