@@ -43,7 +43,7 @@ STUDY = Study(
         Contrast("full_matched_long", "random_long", primary=False),
         Contrast("full_matched_self", "random_self", primary=False),
         Contrast("random_self", "random", primary=False),
-        *(Contrast("full_matched", other, primary=False) for other in ("pgl", "gl", "gp", "restore")),
+        Contrast("full_matched", "pgl", primary=False),
     ),
     rule=GainRule(smallest_gain_points=2.0, labelled_patients=4),
     settings={"finetune": SHORT},
