@@ -149,7 +149,7 @@ def _labelled(scores: pd.DataFrame, runs: Sequence[int], structures: Sequence[st
         facts = scores.loc[scores["labelled"].notna(), ["seed", "structure", "labelled"]].drop_duplicates()
         for seed, structure, value in facts.itertuples(index=False):
             said.loc[seed, structure] = bool(value)
-    return said.to_numpy(bool)
+    return np.asarray(said, bool)
 
 
 def _pretraining(scores: pd.DataFrame) -> dict[int, int]:
