@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from experiments.runner.plan import against_actual
 from experiments.runner.registration import compared_with_registration
 from experiments.studies.study import Study, one_word
 from experiments.studies.verdict import Verdict
+from pixelglobal.data.store import Store
 from pixelglobal.files import write_file, write_json
 from pixelglobal.tables.comparison import comparison_table
 from pixelglobal.tables.learning_curve import learning_table
@@ -107,7 +109,18 @@ def _of_cohort(
     methods = list(dict.fromkeys(pipeline.run.method for pipeline in pipelines))
     title = f"{study.title} on {rows['cohort'].iloc[0]}"
     contrasts = [contrast_table(verdict, f"{title}: what the verdict rests on")]
-    return [*_tables(study, rows, methods, title), *contrasts], _pictures(pipelines, rows, methods)
+    ceiling = _ceiling(pipelines[0].run.store)
+    tables = [replace(one, metric_card=(*one.metric_card, *ceiling)) for one in _tables(study, rows, methods, title)]
+    return [*tables, *contrasts], _pictures(pipelines, rows, methods)
+
+
+def _ceiling(store: Store) -> list[str]:
+    """The greatest DSC that the stored grid allows, which no method can exceed; nothing for a store without it."""
+    known = {name: 100 * dice for name, dice in store.dice_ceiling.items() if not math.isnan(dice)}
+    if not known:
+        return []
+    words = ", ".join(f"{name} {percent:.1f}" for name, percent in known.items())
+    return [f"The highest DSC (%) that the stored grid allows, mean over the scans of the cohort: {words}"]
 
 
 def _estimate(study: Study, pipelines: Sequence[Pipeline], out: Path) -> dict[str, dict[str, str]]:

@@ -42,6 +42,7 @@ def test_the_verdict_is_the_first_line_of_page_and_terminal_and_a_file(copy, cap
     assert body.index('<p class="verdict">') < body.index('<p class="question">') < body.index("<table")
     assert verdict["state"].capitalize() in body[: body.index("</p>")]
     assert "what the verdict rests on" in page
+    assert page.count("<li>The highest DSC (%) that the stored grid allows, mean over the scans of the cohort: Bl") == 1
     assert "The paper says: Ours beats random initialisation by 14.93 %" in page
     assert "Reproduced, if a gain of full over random in average DSC is shown" in page
     assert "The training run and the patient, by 3-D Dice on the original grid." in page
