@@ -33,7 +33,8 @@ def _line(one: ContrastResult) -> list[str]:
     mark = "" if one.corrected_p >= ALPHA else GAIN if c.difference > 0 else LOSS
     p = ("<0.001" if one.corrected_p < 0.001 else f"{one.corrected_p:.3f}") + mark
     interval = f"{c.low:+.2f} to {c.high:+.2f}"
-    return [one.contrast.method, over, f"{c.difference:+.2f}", interval, p, str(c.n_runs), str(c.n_patients)]
+    runs = one.runs.replace(" runs", "", 1)
+    return [one.contrast.method, over, f"{c.difference:+.2f}", interval, p, runs, str(c.n_patients)]
 
 
 def _card(tested: Sequence[ContrastResult]) -> tuple[str, ...]:

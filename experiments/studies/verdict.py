@@ -49,6 +49,13 @@ class ContrastResult:
     comparison: MethodComparison | None = None
     corrected_p: float = math.nan  # within its family, primary or other (`mrmc.adjusted_p_values`)
 
+    @property
+    def runs(self) -> str:
+        """How many runs were compared, and from how many pre-trainings where they share them."""
+        independent = self.n_runs if self.comparison is None else self.comparison.n_runs
+        shared = f" from {independent} pre-trainings" if independent < self.n_runs else ""
+        return f"{_runs(self.n_runs)}{shared}"
+
     def sentence(self) -> str:
         """The gain with its interval, corrected p and sample size."""
         c = self.comparison
@@ -57,7 +64,7 @@ class ContrastResult:
         p = "p < 0.001" if self.corrected_p < 0.001 else f"p = {self.corrected_p:.3f}"
         return (
             f"{self.contrast.method} gains {c.difference:+.2f} DSC points over {self.contrast.baseline} "
-            f"[{c.low:+.2f}, {c.high:+.2f}] (corrected {p}; {c.n_runs} runs, {c.n_patients} patients)"
+            f"[{c.low:+.2f}, {c.high:+.2f}] (corrected {p}; {self.runs}, {c.n_patients} patients)"
         )
 
 
@@ -132,12 +139,16 @@ class GainRule:
         return one.comparison is not None and not self.shows(one) and one.comparison.high < self.smallest_gain_points
 
     def what_it_needs(self, still_open: Sequence[ContrastResult]) -> str:
-        """About how many more runs would decide these contrasts if their differences stayed as they are."""
-        needed = [(self.runs_needed(one.comparison), one.n_runs) for one in still_open if one.comparison]
+        """About how many more runs would decide these contrasts if their differences stayed as they are.
+
+        Where runs share pre-trainings, more of these with as many runs each.
+        """
+        needed = [(self.runs_needed(c), c.n_runs) for one in still_open if (c := one.comparison)]
         more = [runs - there for runs, there in needed if runs is not None]
         if len(more) < len(needed):
             return "needs more test patients, since no number of runs would decide it on these"
-        return f"needs about {_runs(max(1, *more), 'more ')}"
+        several = any(one.comparison and one.comparison.n_runs < one.n_runs for one in still_open)
+        return f"needs about {_runs(max(1, *more), 'more ', 'pre-training' if several else 'run')}"
 
     def runs_needed(self, comparison: MethodComparison) -> int | None:
         """Runs that exclude 0, or the smallest gain, with a power of 80 % if mean and spread stay as they are.
@@ -180,7 +191,7 @@ def _tested(table: ScoreTable, contrast: Contrast) -> ContrastResult:
     independent = [table.independent_runs(method, None) for method in beside] if both else []
     shared = independent[0][0] if independent else []
     if len(shared) < FEWEST_RUNS or len(patients) < 2:
-        return ContrastResult(contrast, len(both), len(patients))
+        return ContrastResult(contrast, len(shared), len(patients))
     results = compare_methods(
         np.concatenate([scores.ravel() for _, scores in independent]),
         methods=np.repeat(beside, len(shared) * len(patients)),
@@ -203,8 +214,8 @@ def _what_is_missing(too_few: Sequence[ContrastResult]) -> str:
     )
 
 
-def _runs(count: int, more: str = "") -> str:
-    return f"{count} {more}run" + ("" if count == 1 else "s")
+def _runs(count: int, more: str = "", what: str = "run") -> str:
+    return f"{count} {more}{what}" + ("" if count == 1 else "s")
 
 
 def _joined(tested: Sequence[ContrastResult]) -> str:
