@@ -35,6 +35,7 @@ def addresses(config, store, out, **kw):
         ({"views": {"gamma_max": 1.4}}, [True, True, True]),
         ({"finetune": {"epochs": 7}}, [False, True, True]),
         ({"evaluate": {"surface_tolerance_mm": 1.0}}, [False, False, True]),
+        ({"evaluate": {"largest_component": True}}, [False, False, True]),
         ({"pretrain": {"log_every_steps": 3, "checkpoints_to_keep": 5}}, [False, False, False]),
         ({"evaluate": {"batch_size": 3}}, [False, False, False]),
         ({"cluster": {"cpus_per_worker": 2, "max_failures": 9}}, [False, False, False]),

@@ -223,6 +223,7 @@ class Evaluate(Section):
 
     split: Literal["validation", "test"] = "test"
     surface_tolerance_mm: Annotated[PositiveFloat | dict[str, PositiveFloat], BeforeValidator(_tolerance)] = 3.0
+    largest_component: bool = False  # keep each structure's largest connected component alone, in 3-D
     batch_size: int = Field(16, ge=1)
 
 

@@ -12,6 +12,7 @@ import torch
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.data.volumes import read_labels, write_labels
+from pixelglobal.evaluation.components import largest_components
 from pixelglobal.evaluation.metrics import score_case
 from pixelglobal.evaluation.predict import load_segmenter, predict_case
 from pixelglobal.files import write_file
@@ -45,6 +46,8 @@ def evaluate(
     rows: list[dict[str, object]] = []
     for done, case in enumerate(cases):
         labels = predict_case(segmenter, scale, store, case, config, device)
+        if config.evaluate.largest_component:
+            labels = largest_components(labels)
         scored = _score_and_save(labels, case, store, out / "predictions", config)
         rows += [{**columns, **row, "labelled": row["structure"] in labelled} for row in scored]
         if progress:
