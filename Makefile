@@ -7,6 +7,7 @@
 # make gpu        the tests that need a CUDA device
 # make real_data  the tests that need a folder of real CT: PIXELGLOBAL_REAL_DATA=FOLDER make real_data
 # make bench      agreement with MONAI, surface-distance and lightly, and speed against the first two
+# make docs       the site of the documents, in site/; opens from disk and can be searched there
 # make lock       write uv.lock and constraints.txt after a change of pyproject.toml (needs uv); with UPGRADE=--upgrade,
 #                 take the newest versions of everything
 # make clean      remove everything that the commands above have made
@@ -16,7 +17,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install install-test demo test fast check slow cluster gpu real_data bench lock clean
+.PHONY: docs help install install-test demo test fast check slow cluster gpu real_data bench lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,7 +33,7 @@ install-test: .venv/installed-test
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP) -e '.[test,dicom,formats]'
+	$(PIP) -e '.[test,dicom,formats,docs]'
 	touch $@
 
 demo: .venv/installed
@@ -57,6 +58,11 @@ bench: .venv/installed-test
 	$(BIN)/python -m pytest tests/test_peers.py tests/views/test_alignment.py tests/losses/test_contrastive.py tests/methods/test_methods.py
 	$(BIN)/python -m experiments bench metrics
 	$(BIN)/python -m experiments bench statistics
+
+docs: .venv/installed
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open site/index.html"
 
 lock:
 	uv lock $(UPGRADE)
