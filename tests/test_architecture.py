@@ -119,7 +119,8 @@ def test_a_segmenter_is_trained_and_tested_without_any_method_of_pre_training():
 def test_only_readers_of_formats_and_the_phantom_know_medical_files():
     formats = {"nibabel", "SimpleITK", "pydicom", "highdicom"}
     knowing = {module_of(p) for p in sources(LIBRARY) if any(n.split(".")[0] in formats for n in imported(p))}
-    assert knowing == {f"pixelglobal.data.{name}" for name in ("volumes", "nifti", "itk_formats", "phantom")}
+    names = ("volumes", "nifti", "itk_formats", "dicom", "layouts.dicom", "phantom")
+    assert knowing == {f"pixelglobal.data.{name}" for name in names}
 
 
 @pytest.mark.parametrize("path", sources(LIBRARY, STUDIES), ids=module_of)

@@ -50,6 +50,7 @@ class Prepare(Section):
     images: str | None = None  # layout "folder": where scans are, such as "*/{case}/ct.nrrd"
     labels: str | None = None  # layout "folder": where their labels are
     structures: tuple[str, ...] = ()  # names of the label values 1, 2, 3, ... where the layout has none of its own
+    roi_names: str | None = None  # layout "dicom": a JSON file with the ROI names of each structure
     may_lose: tuple[str, ...] = ()  # structures that the crop may cut away whole; of any other, that is an error
     leave_out: tuple[str, ...] = ()  # cases, or known issues of a public cohort by name
     hu_min: float = -1024.0  # paper: "clipped the pixel values to the range of [-1024, +325] of Hounsfield units"

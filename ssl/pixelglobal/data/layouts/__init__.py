@@ -22,7 +22,7 @@ from typing import Protocol
 
 from pixelglobal.config.schema import Prepare
 from pixelglobal.data.cohorts import Cohort
-from pixelglobal.data.layouts import amos, btcv, flare, kits, msd, nnunet, ribfrac, totalsegmentator
+from pixelglobal.data.layouts import amos, btcv, dicom, flare, kits, msd, nnunet, ribfrac, totalsegmentator
 from pixelglobal.data.layouts import folder as plain_folder
 
 
@@ -47,7 +47,7 @@ NAMED: dict[str, Layout] = {
     "flare": flare,
     "btcv": btcv,
 }
-GENERAL: dict[str, Layout] = {"msd": msd, "nnunet": nnunet, "folder": plain_folder}
+GENERAL: dict[str, Layout] = {"msd": msd, "nnunet": nnunet, "dicom": dicom, "folder": plain_folder}
 
 
 def read_cohort(folder: Path, settings: Prepare | None = None) -> Cohort:
