@@ -5,6 +5,7 @@ Source: Grill et al. 2020, "Bootstrap your own latent".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, cast
 
 from pydantic import Field
@@ -12,12 +13,14 @@ from pydantic import Field
 from pixelglobal.config.schema import Config
 from pixelglobal.config.section import Section
 from pixelglobal.methods.base import Variant
+from pixelglobal.methods.crops import CropSettings
 from pixelglobal.methods.pgl import Pgl, PglSettings
 from pixelglobal.methods.teacher import TeacherSettings
+from pixelglobal.views.pairs import ViewPlan
 
 
-class ByolSettings(TeacherSettings):
-    """BYOL (Grill et al. 2020)."""
+class ByolSettings(CropSettings, TeacherSettings):
+    """BYOL (Grill et al. 2020); its crops show 8 to 100 % of the area, as SimCLR's do."""
 
     presets = {
         "small": {"hidden": 512, "outputs": 128, "ema_base": 0.99},
@@ -38,4 +41,10 @@ class Byol(Pgl):
 
     def __init__(self, config: Config) -> None:
         settings = cast(ByolSettings, config.methods[self.name])
-        super().__init__(config, PglSettings(alignment="pooled", stride=32, **settings.model_dump()))
+        self.crop_area = settings.crop_area
+        shared = settings.model_dump(exclude=set(CropSettings.model_fields))
+        super().__init__(config, PglSettings(alignment="pooled", stride=32, **shared))
+
+    def view_plan(self, stage: int) -> ViewPlan:
+        """Crops by area."""
+        return replace(super().view_plan(stage), crop_area=self.crop_area)

@@ -15,12 +15,13 @@ from pixelglobal.config.schema import Config
 from pixelglobal.config.section import Section
 from pixelglobal.losses.consistency import global_loss, targets
 from pixelglobal.methods.base import Variant
+from pixelglobal.methods.crops import CropSettings
 from pixelglobal.methods.pixel_global import PixelGlobal, PixelGlobalSettings
 from pixelglobal.methods.teacher import TeacherSettings
 from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 
-class DinoSettings(TeacherSettings):
+class DinoSettings(CropSettings, TeacherSettings):
     """DINO (Caron et al. 2021), with the head of GO."""
 
     presets = {
@@ -35,6 +36,7 @@ class DinoSettings(TeacherSettings):
     teacher_temperature: float = Field(0.04, gt=0)
     collapse_guard: Literal["center", "bn_logits", "both", "none"] = "center"
     center_momentum: float = Field(0.9, ge=0, lt=1)
+    crop_area_min: float = Field(0.14, gt=0, le=1)  # of its global crops with ResNet-50
 
 
 class Dino(PixelGlobal):
@@ -48,11 +50,13 @@ class Dino(PixelGlobal):
     def __init__(self, config: Config) -> None:
         settings = cast(DinoSettings, config.methods[self.name])
         go = PixelGlobal.variants["go"].settings
-        super().__init__(config, PixelGlobalSettings(**go, **settings.model_dump()))
+        self.crop_area = settings.crop_area
+        shared = settings.model_dump(exclude=set(CropSettings.model_fields))
+        super().__init__(config, PixelGlobalSettings(**go, **shared))
 
     def view_plan(self, stage: int) -> ViewPlan:
-        """No pixels, no partners."""
-        return ViewPlan(self.views)
+        """Crops by area; no pixels, no partners."""
+        return ViewPlan(self.views, crop_area=self.crop_area)
 
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """The mean of both directions of Eq. (3)."""

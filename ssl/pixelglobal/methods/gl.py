@@ -28,6 +28,7 @@ from pixelglobal.losses.contrastive import (
     regional_contrast,
 )
 from pixelglobal.methods.base import Method, Variant
+from pixelglobal.methods.crops import CropSettings
 from pixelglobal.networks.heads import MlpHead
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.views.alignment import read_points, sees
@@ -35,7 +36,7 @@ from pixelglobal.views.geometry import pixel_centers, to_source
 from pixelglobal.views.pairs import ViewPair, ViewPlan
 
 
-class GlSettings(Section):
+class GlSettings(CropSettings):
     """Global-and-local (Chaitanya et al. 2020). Numbers are its authors' unless a comment says otherwise."""
 
     presets = {"small": {"hidden": 256}, "smoke": {"hidden": 64, "outputs": 32}}
@@ -52,6 +53,11 @@ class GlSettings(Section):
     temperature: float = Field(0.1, gt=0)
     flips: bool = False  # the authors pre-train with crops and intensities alone
     rotation: bool = False
+    crop_area_min: float = Field(0.271, gt=0, le=1)  # windows of 100 x 100 of slices of 192 x 192
+    crop_area_max: float = Field(0.271, gt=0, le=1)
+    contrast_min: float = Field(0.7, gt=0)
+    contrast_max: float = Field(1.3, gt=0)
+    intensity_probability: float = Field(1.0, ge=0, le=1)  # of a changed contrast and of a changed gamma
 
 
 class RegionHead(nn.Module):
@@ -125,14 +131,22 @@ class Gl(Method):
         self.student = Student(config.network, self.settings)
 
     def view_plan(self, stage: int) -> ViewPlan:
-        """Crops without flips or rotation; views of regions are cut alike unless the dictionary finds them."""
-        off: dict[str, float] = {}
-        if not self.settings.rotation:
-            off["rotation_probability"] = 0.0
-        if not self.settings.flips:
-            off |= {"flip_horizontal_probability": 0.0, "flip_vertical_probability": 0.0}
-        alike = self._works_on(stage)[1] and self.settings.regions == "shared_geometry"
-        return ViewPlan(self.views.model_copy(update=off), same_geometry=alike)
+        """Small crops without flips or rotation; views of regions are cut alike unless the dictionary finds them."""
+        settings = self.settings
+        changed = {
+            "contrast_min": settings.contrast_min,
+            "contrast_max": settings.contrast_max,
+            "contrast_probability": settings.intensity_probability,
+            "gamma_probability": settings.intensity_probability,
+        }
+        if not settings.rotation:
+            changed["rotation_probability"] = 0.0
+        if not settings.flips:
+            changed |= {"flip_horizontal_probability": 0.0, "flip_vertical_probability": 0.0}
+        alike = self._works_on(stage)[1] and settings.regions == "shared_geometry"
+        # The authors' second stage has whole slices at their own resolution; views.crop_scale_* come nearest to it.
+        area = None if alike else settings.crop_area
+        return ViewPlan(self.views.model_copy(update=changed), same_geometry=alike, crop_area=area)
 
     def _works_on(self, stage: int) -> tuple[bool, bool]:
         """Whether the global and the local loss are on."""

@@ -12,10 +12,12 @@ from pydantic import Field
 from pixelglobal.config.schema import Config
 from pixelglobal.config.section import Section
 from pixelglobal.methods.base import Variant
+from pixelglobal.methods.crops import CropSettings
 from pixelglobal.methods.gl import Gl, GlSettings
+from pixelglobal.views.pairs import ViewPlan
 
 
-class SimClrSettings(Section):
+class SimClrSettings(CropSettings):
     """SimCLR (Chen et al. 2020)."""
 
     presets = {"small": {"hidden": 256}, "smoke": {"hidden": 64, "outputs": 32}}
@@ -35,5 +37,9 @@ class SimClr(Gl):
 
     def __init__(self, config: Config) -> None:
         settings = cast(SimClrSettings, config.methods[self.name])
-        plain = GlSettings(variant="random", schedule="global_only", flips=True, rotation=True, head_batch_norm=True)
+        plain = GlSettings(variant="random", schedule="global_only", head_batch_norm=True)
         super().__init__(config, plain.model_copy(update=settings.model_dump()))
+
+    def view_plan(self, stage: int) -> ViewPlan:
+        """Crops by area, and every change of `views.*`."""
+        return ViewPlan(self.views, crop_area=self.settings.crop_area)

@@ -45,9 +45,21 @@ class ViewDraw:
         )
 
 
-def draw_views(n: int, views: Views, image_size: int, generator: torch.Generator) -> ViewDraw:
-    """n draws of the pre-training augmentation for square slices of `image_size` pixels."""
-    scale = _uniform(n, views.crop_scale_min, views.crop_scale_max, generator)
+def draw_views(
+    n: int,
+    views: Views,
+    image_size: int,
+    generator: torch.Generator,
+    crop_area: tuple[float, float] | None = None,
+) -> ViewDraw:
+    """n draws of the pre-training augmentation for square slices of `image_size` pixels.
+
+    crop_area: least and greatest share of the slice's area that a view shows, instead of the views' own crop scales.
+    """
+    if crop_area is None:
+        scale = _uniform(n, views.crop_scale_min, views.crop_scale_max, generator)
+    else:
+        scale = _uniform(n, *crop_area, generator).sqrt() * image_size / views.crop_size
     margin = (views.crop_size * scale / 2).clamp(max=image_size / 2)
     span = image_size - 2 * margin
     center = torch.stack([margin + span * _uniform(n, 0, 1, generator) for _ in range(2)], -1)

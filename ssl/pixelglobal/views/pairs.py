@@ -56,6 +56,7 @@ class ViewPlan:
     pixels_per_image: int = 0  # at most so many of them; 0: all
     partners: bool = False  # the two halves of the batch share their draws
     same_geometry: bool = False  # view 2 is cut where view 1 is, and differs in intensities alone
+    crop_area: tuple[float, float] | None = None  # share of the slice that a view shows, instead of views.crop_scale_*
     anatomy: bool = False  # give what view 1 shows before its intensities were changed
 
 
@@ -111,7 +112,7 @@ def make_view_pair(
     n, height, width = images_hu.shape
     device, side = images_hu.device, plan.views.crop_size
     draws = n // 2 if plan.partners else n
-    draw_1, draw_2 = (draw_views(draws, plan.views, width, generator) for _ in range(2))
+    draw_1, draw_2 = (draw_views(draws, plan.views, width, generator, plan.crop_area) for _ in range(2))
     if plan.same_geometry:
         draw_2 = replace(draw_2, maps=draw_1.maps, flip_horizontal=draw_1.flip_horizontal)
     image_M = pixel_1 = pixel_2 = torch.zeros(0, dtype=torch.long)
