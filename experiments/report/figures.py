@@ -36,7 +36,7 @@ GREY = "#8b949e"  # seen on white and on black
 
 # After Okabe and Ito, as the methods' own colours are; a method has one colour in every figure.
 STUDY_COLORS = {
-    "random": "#8b949e",
+    "random": "#8b949e", "imagenet": "#6a3d9a",
     "gpc_printed": "#66c2a5", "gpc_detached": "#b3de69", "gpc_hinge": "#009e73",
     "full_printed": "#80b1d3", "full_detached": "#bebada", "full_hinge": "#1a80bb",
 }  # fmt: skip

@@ -30,7 +30,7 @@ from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.environment import environment
 from pixelglobal.evaluation.pseudo_labels import unlabelled_cases
-from pixelglobal.files import write_file, write_json
+from pixelglobal.files import digest_of, write_file, write_json
 from pixelglobal.training.pretrain import pretraining_cases
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
@@ -190,7 +190,16 @@ def finetune_stage(
         "finetune": settings,
         **(pseudo if teacher else {}),
     }
+    if pretrained is None and config.network.weights is not None:
+        facts["weights"] = _digest_of_weights(config.network.weights)
     return _stage(out, "finetune", facts)
+
+
+def _digest_of_weights(file: str) -> str:
+    try:
+        return digest_of(Path(file))
+    except OSError as error:
+        raise ValueError(f"cannot read network.weights={file!r}: {error}") from None
 
 
 def evaluate_stage(out: Path, config: Config, store: Store, finetuned: Stage, cases: Sequence[str]) -> Stage:

@@ -9,23 +9,32 @@ from pixelglobal.config.registry import METHODS, variants
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 
+WITHOUT_PRETRAINING = ("random", "imagenet")  # random weights, or those of network.weights
+
 
 def known_methods() -> tuple[str, ...]:
     """Names of methods that every study knows, besides module:Class."""
-    return ("random", *variants())
+    return (*WITHOUT_PRETRAINING, *variants())
 
 
 def method_config(config: Config, method: str) -> Config:
-    """The config of a method: random weights, a variant of ours (go, gp, gpc, full), another's, or module:Class.
+    """The config of a method: random weights, a file's, a variant of ours (go, gp, gpc, full), another's, module:Class.
 
-    All share `pretrain.*`: the same encoder, slices, steps and optimiser. Raises ValueError for an unknown name.
+    All share `pretrain.*`: the same encoder, slices, steps and optimiser. Raises ValueError for an unknown name,
+    and for `imagenet` without a file.
     """
     if method != config.pretrain.method:
         config = _of_the_library(config)
     if method in variants():
         return variant(config, method)
-    if method == "random":  # whose pre-training is never run
-        return with_settings(config, pretrain={"method": "pixel_global"})
+    if method in WITHOUT_PRETRAINING:
+        if method == "imagenet" and config.network.weights is None:
+            raise ValueError(
+                f"method imagenet starts from a file: give network.weights=FILE.safetensors with the weights of "
+                f"{config.network.encoder}"
+            )
+        weights = config.network.weights if method == "imagenet" else None
+        return with_settings(config, pretrain={"method": "pixel_global"}, network={"weights": weights})
     if ":" in method:
         return with_settings(config, pretrain={"method": method})
     raise ValueError(f"unknown method {method!r}: choose from {', '.join(known_methods())}, or module:Class")

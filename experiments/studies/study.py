@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.studies.grid import cohort_names, labelled_patients, method_config
+from experiments.studies.grid import WITHOUT_PRETRAINING, cohort_names, labelled_patients, method_config
 from experiments.studies.verdict import Contrast, GainRule, Verdict
 from pixelglobal.config.overrides import from_dict, with_settings
 from pixelglobal.config.schema import Config
@@ -113,7 +113,7 @@ class Study:
 
     def is_pretrained(self, method: str) -> bool:
         """Whether a method of this study begins with a pre-training."""
-        return (self.variations[method].base if method in self.variations else method) != "random"
+        return (self.variations[method].base if method in self.variations else method) not in WITHOUT_PRETRAINING
 
     def _seeded(self, config: Config, seed: int) -> Config:
         """The config of a run with this seed, and of its pre-training, which may be that of other runs, too."""

@@ -18,6 +18,7 @@ from pixelglobal.data.prepare import prepare
 
 READ_BY_EVERY_METHOD = ("views", "network", "pretrain")
 WITHOUT_EFFECT = {
+    "network.weights",
     "pretrain.compile",
     "pretrain.log_every_steps",
     "pretrain.measure_every_steps",

@@ -118,8 +118,22 @@ class Views(Augmentation):
 class Network(Section):
     """The encoder-decoder ("ResUnet50") that is pre-trained and then fine-tuned."""
 
+    without_effect = frozenset({"weights"})  # has its effect through what the file holds
+
     encoder: str = "resnet50"  # any timm encoder that gives a feature pyramid
     decoder_widths: tuple[int, ...] = (256, 128, 64, 64, 64)  # channels after each doubling of the resolution
+    # A .safetensors file of the encoder, such as timm's ImageNet weights, from which a fine-tuning without pre-training
+    # starts (method `imagenet` of studies); None: random weights.
+    weights: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Network:
+        if ":" in self.encoder or "/" in self.encoder:
+            raise ValueError(
+                f"network.encoder={self.encoder!r} would have timm read a model from a hub or a folder; give the name "
+                "of an architecture that timm knows, such as resnet50, and its weights as network.weights=FILE"
+            )
+        return self
 
 
 class Pretrain(Section):

@@ -202,7 +202,7 @@ def _facts(
     return {
         "kind": "segmenter",
         "pixelglobal_version": __version__,
-        "network": config.network.model_dump(mode="json"),
+        "network": config.network.effective(),
         "finetune": config.finetune.model_dump(mode="json"),
         "seed": config.seed,
         "structures": list(store.structures),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.devices import place
+from pixelglobal.networks.encoder_weights import load_encoder_weights
 from pixelglobal.networks.segmenter import Segmenter
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.seeds import derive, seeded
@@ -33,7 +34,7 @@ class InitialSegmenter:
 def initial_segmenter(
     config: Config, store: Store, pretrained: Path | None, device: torch.device, frequency_L: Tensor
 ) -> InitialSegmenter:
-    """A segmenter with the weights of a pre-trained model folder, or with random ones (None).
+    """A segmenter with the weights of a pre-trained model folder, or (None) with random ones, or those of a file.
 
     Both see the same intensities: random weights get the scale that a pre-training on this store would have.
     frequency_L: how often each label is found in the labelled slices, float64 [L], for the classifier's bias.
@@ -46,8 +47,13 @@ def initial_segmenter(
     if config.finetune.classifier_bias == "log_frequencies":
         model.expect_frequencies(frequency_L)
     if pretrained is None:
+        report, weights = "random initialisation", config.network.weights
+        loaded: tuple[nn.Module, ...] = ()
+        if weights is not None:
+            report = load_encoder_weights(model.backbone.encoder, config.network.encoder, Path(weights))
+            loaded = (model.backbone.encoder,)
         place(model, device)
-        return InitialSegmenter(model, hu_scale(config, store), (), "random initialisation", {})
+        return InitialSegmenter(model, hu_scale(config, store), loaded, report, {})
     saved = read_model(pretrained)[1]
     if saved.get("kind") != "pretrained":
         raise ValueError(f"{pretrained} holds a {saved.get('kind')!r} model; fine-tuning starts from a pretrained one")

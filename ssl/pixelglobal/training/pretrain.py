@@ -170,7 +170,7 @@ def _report_epoch(
 def _export(config: Config, store: Store, method: Method, scale: HuScale, folder: Path) -> None:
     parts = method.exported()
     seen = store.cases[store.cases["case"].isin(pretraining_cases(config, store))]
-    values = config.model_dump(mode="json")
+    values = {**config.model_dump(mode="json"), "network": config.network.effective()}
     facts = {
         "kind": "pretrained",
         "pixelglobal_version": __version__,
