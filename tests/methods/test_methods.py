@@ -40,6 +40,7 @@ VARIANTS = [
     ("pgl", {"alignment": "grid_sample"}),
     ("pgl", {"stride": 16}),
     ("restore", {"position_weight": 0}),
+    ("densecl", {"stride": 16}),
 ]
 
 
@@ -89,8 +90,8 @@ def test_an_unknown_method_is_named():
         method_class("no_such_module:Method")
     with pytest.raises(ValueError, match="is no subclass of"):
         method_class("pathlib:Path")
-    with pytest.raises(ValueError, match=r"'pixpro' in Config.*where pretrain\.method=module:Class names it"):
-        settings.resolve("smoke", ["pixpro.power=2"])
+    with pytest.raises(ValueError, match=r"'simsiam' in Config.*where pretrain\.method=module:Class names it"):
+        settings.resolve("smoke", ["simsiam.hidden=2"])
     with pytest.raises(ValueError, match=r"'temprature' in GlSettings: did you mean 'temperature'"):
         settings.resolve("smoke", ["gl.temprature=2"])
 
@@ -119,10 +120,10 @@ def test_losses_train_the_student_and_never_the_teacher(tiny, name, section):
         assert student.isdisjoint({p.data_ptr() for p in method.teacher.parameters()})
 
 
-@pytest.mark.parametrize("name", ["pgl", "byol", "dino"])
+@pytest.mark.parametrize("name", ["pgl", "byol", "dino", "moco", "densecl", "pixpro"])
 def test_the_teacher_starts_as_the_student_and_follows_it(tiny, name):
     method = built(of(tiny, name))
-    source = method.student if name == "dino" else method.student.projected
+    source = getattr(method.student, "projected", method.student)
     pairs = [(t.clone(), s) for t, s in zip(method.teacher.parameters(), source.parameters(), strict=True)]
     assert all(torch.equal(t, s) for t, s in pairs)
     with torch.no_grad():
@@ -240,7 +241,7 @@ def test_every_method_pre_trains_and_its_checkpoint_fine_tunes(tiny, store, tmp_
     assert all(torch.isfinite(torch.tensor(line["loss"])) for line in read_metrics(tmp_path / "pre"))
     facts = read_model(model)[1]
     expected = {"gl": [*(f"decoder.blocks.{i}" for i in range(3)), "encoder"]}
-    expected |= {whole: ["decoder", "encoder"] for whole in ("dino", "restore")}
+    expected |= {whole: ["decoder", "encoder"] for whole in ("dino", "restore", "restore_full", "context_restoration")}
     assert facts["parts"] == expected.get(name, ["encoder"])
     assert facts["citation"] == method_class(name).citation
     cases = {"train_cases": store.splits.train, "validation_cases": store.splits.validation}
@@ -286,6 +287,9 @@ def price_of_a_false_pair(method, config, store):
         ("gl", None),
         ("gl", {"regions": "dictionary"}),
         ("pgl", None),
+        ("moco", {"ema_final": 0.9}),
+        ("densecl", {"ema_final": 0.9}),
+        ("pixpro", None),
         *(pytest.param(name, None, marks=pytest.mark.slow) for name in ("byol", "simclr", "dino")),
     ],
 )
@@ -294,7 +298,7 @@ def test_training_raises_the_price_of_a_false_pair(tiny, store, tmp_path, name, 
         of(tiny, name, section),
         views={"crop_scale_min": 0.5, "crop_scale_max": 0.8},  # crops that can differ
         pretrain={"epochs": 1, "steps_per_epoch": 60, "batch_size": 16, "learning_rate": 2e-3},
-        **{method: {"ema_base": 0.9} for method in ("pgl", "byol", "dino")},
+        **{method: {"ema_base": 0.9} for method in ("pgl", "byol", "dino", "moco", "densecl", "pixpro")},
     )
     run = LocalRun(tmp_path)
     trained(config, store, run)

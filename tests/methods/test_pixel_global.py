@@ -290,3 +290,17 @@ def test_bf16_agrees_with_fp32():
     for name in ("loss_global", "cross_entropy_pixel", "uncertainty"):
         assert rough[name].dtype == torch.float32
         torch.testing.assert_close(rough[name], exact[name], atol=0.05, rtol=0.05)
+
+
+def test_hard_certainty_keeps_the_pixels_below_the_threshold():
+    """The mean over what is kept of each image, by loops; a soft weight would count all of them."""
+    config = changed(certainty="hard", uncertainty_threshold=0.5, stabilizer="off")
+    pair, g = a_pair(config), generator(7)
+    ce_M, u_M = (torch.rand(len(pair.image_M), generator=g) for _ in range(2))
+    terms = method_of(config)._local_terms(ce_M, u_M, pair, 4)
+    kept = [
+        [ce.item() for ce, u, i in zip(ce_M, u_M, pair.image_M, strict=True) if i == n and u < 0.5] for n in range(4)
+    ]
+    assert terms["loss_pixel"].item() == pytest.approx(sum(sum(k) / len(k) for k in kept) / 4, abs=1e-5)
+    soft = method_of(changed(stabilizer="off"))._local_terms(ce_M, u_M, pair, 4)
+    assert abs(soft["loss_pixel"] - terms["loss_pixel"]) > 0.01

@@ -95,21 +95,51 @@ def test_the_third_position_is_the_depth_of_the_slice(tiny):
     torch.testing.assert_close(depth[:, 0, 0], (pair.depth_B - 0.5) * 12**0.5)
 
 
-def test_a_short_training_fills_gaps_better_than_the_best_constant(tiny, store):
-    config = settings.with_settings(of(tiny, "restore"), pretrain={"batch_size": 16, "learning_rate": 3e-3})
+def test_the_paper_s_losses_start_from_what_was_restored(tiny):
+    """The first half moves student and teacher as one, the second as the paper's method does."""
+    method = built(of(tiny, "restore_full"))
+    both = settings.with_settings(of(tiny, "restore_full"), restore_full={"local_gradient": "matched"})
+    assert set(method.losses(a_pair(method, 0), generator(0))) >= {"loss_restoration", "loss_position"}
+    assert method.measures(a_pair(method, 0), generator(0)) == {}
+    assert {"loss_global", "loss_pixel"} <= set(method.losses(a_pair(method, 1), generator(0)))
+    assert set(method.measures(a_pair(method, 1), generator(0))) == {"global", "pixel"}
+    with torch.no_grad():
+        for p in method.student.parameters():
+            p.add_(1)
+    method.after_step(4, 10)
+    assert all(torch.equal(t, s) for t, s in zip(method.teacher.parameters(), method.student.parameters(), strict=True))
+    with torch.no_grad():
+        for p in method.student.parameters():
+            p.add_(1)
+    method.after_step(5, 10)
+    moved = [(s - t).mean() for t, s in zip(method.teacher.parameters(), method.student.parameters(), strict=True)]
+    assert all(0.9 < far < 1 for far in moved)
+    assert both.methods["restore_full"].local_gradient == "matched"
+    names = built(both).exported()
+    assert {"student.encoder", "student.decoder", "student.heads", "teacher.encoder"} <= set(names)
+
+
+def losses_before_and_after(config, store, epochs=25):
+    """The losses of a method on slices in new views, before and after a short training."""
+    config = settings.with_settings(config, pretrain={"batch_size": 16, "learning_rate": 3e-3})
     method, scale = built(config), hu_scale(config, store)
     optimizer = pretraining_optimizer(method.trainable(), config.pretrain)
     stream = LocalStream(store, store.splits.pretrain, batch_size=16, seed=0)
     fresh = views_of(next(stream.epoch(99)), method, 0, scale, CPU, generator(9))
-    hu = fresh.anatomy_1.hu[fresh.anatomy_1.body]
-    constant = (hu - hu.median()).abs().mean()
     before = method.losses(fresh, generator(9))
-    for epoch in range(25):
+    for epoch in range(epochs):
         for step, batch in enumerate(stream.epoch(epoch)):
             draws = generator(0, epoch, step)
             optimizer.zero_grad()
             method.losses(views_of(batch, method, 0, scale, CPU, draws), draws)["loss"].backward()
             optimizer.step()
-    after = method.losses(fresh, generator(9))
+    return before, method.losses(fresh, generator(9)) | {"pair": fresh}
+
+
+def test_a_short_training_fills_gaps_better_than_the_best_constant(tiny, store):
+    before, after = losses_before_and_after(of(tiny, "restore"), store)
+    anatomy = after.pop("pair").anatomy_1
+    hu = anatomy.hu[anatomy.body]
+    constant = (hu - hu.median()).abs().mean()
     assert after["error_hu"] < 0.8 * constant < before["error_hu"], (before, after, constant)
     assert after["loss_position"] < 0.75 * before["loss_position"]

@@ -48,7 +48,9 @@ def test_a_step_gives_the_same_losses_on_both_devices(tiny):
         assert terms[0][name] == pytest.approx(terms[1][name], rel=2e-3), name
 
 
-@pytest.mark.parametrize("name", ["gl", "pgl", "byol", "simclr", "dino", "restore"])
+@pytest.mark.parametrize(
+    "name", ["gl", "pgl", "byol", "simclr", "dino", "restore", "moco", "densecl", "pixpro", "restore_full"]
+)
 def test_every_method_gives_the_same_losses_on_both_devices_and_trains(tiny, store, tmp_path, name):
     config = settings.with_settings(tiny, pretrain={"method": name, "precision": "bf16"})
     images = torch.randint(-1000, 300, (4, 32, 32), generator=generator(0), dtype=torch.int16)

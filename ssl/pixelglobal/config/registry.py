@@ -18,7 +18,14 @@ METHODS = {
     "byol": "pixelglobal.methods.byol:Byol",
     "simclr": "pixelglobal.methods.simclr:SimClr",
     "dino": "pixelglobal.methods.dino:Dino",
+    "moco": "pixelglobal.methods.moco:Moco",
+    "densecl": "pixelglobal.methods.densecl:DenseCl",
+    "pixpro": "pixelglobal.methods.pixpro:PixPro",
+    "rotation": "pixelglobal.methods.rotation:Rotation",
+    "jigsaw": "pixelglobal.methods.jigsaw:Jigsaw",
+    "context_restoration": "pixelglobal.methods.context_restoration:ContextRestoration",
     "restore": "pixelglobal.methods.restore:Restore",
+    "restore_full": "pixelglobal.methods.restore_full:RestoreFull",
 }
 
 

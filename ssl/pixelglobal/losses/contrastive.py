@@ -1,10 +1,12 @@
-"""The contrastive losses of SimCLR and of Global-and-local (GL). Pure functions of tensors.
+"""The contrastive losses of SimCLR, of MoCo and of Global-and-local (GL). Pure functions of tensors.
 
-Source: Chen et al. 2020 (NT-Xent); Chaitanya et al. 2020, "Contrastive learning of global and local features for
-medical image segmentation with limited annotations" (GL). Softmax and logarithms are in fp32 or more.
+Source: Chen et al. 2020 (NT-Xent); He et al. 2020 (MoCo); Chaitanya et al. 2020, "Contrastive learning of global and
+local features for medical image segmentation with limited annotations" (GL). Softmax and logarithms are in fp32 or
+more.
 
-Shape letters: B images, V views, D length of a vector, A anchor regions, C channels, h map rows, N vectors. View 1 of
-every image comes before view 2 of every image; GL's lattice has 25 regions, of which 13 are anchors.
+Shape letters: B images, V views, D length of a vector, A anchor regions, C channels, h map rows, N vectors, Q vectors
+of a queue. View 1 of every image comes before view 2 of every image; GL's lattice has 25 regions, of which 13 are
+anchors.
 """
 
 from __future__ import annotations
@@ -84,6 +86,17 @@ def nt_xent(
         cosine = unit @ unit.mT
     loss_VV = contrast(cosine, cosine[:, None], negative[:, None], temperature)
     return (loss_VV * positive).sum() / positive.sum().clamp_min(1)
+
+
+def queue_contrast(
+    query_ND: Float[Tensor, "N D"], key_ND: Float[Tensor, "N D"], queue: Float[Tensor, "Q D"], temperature: float
+) -> Float[Tensor, ""]:
+    """MoCo's loss, the mean of l(query, its key) with all vectors of the queue as negatives; all of unit norm."""
+    with torch.autocast(query_ND.device.type, enabled=False):
+        query_ND, key_ND, queue = query_ND.float(), key_ND.float(), queue.float()
+        negatives = query_ND @ queue.mT
+        positive = (query_ND * key_ND).sum(-1)
+    return contrast(positive, negatives, torch.ones_like(negatives, dtype=torch.bool), temperature).mean()
 
 
 # GL's 3 x 3 windows lie at (row, column) in quarters of S - 4. Thirteen are anchors; each has five negatives near it,

@@ -115,3 +115,12 @@ class Method(nn.Module, ABC):
         if self._sum_over_workers is not None:
             self._sum_over_workers(values)
         return values
+
+    def gathered_over_workers(self, values: Tensor) -> Tensor:
+        """The rows [N, ...] of all workers, which must all ask for equally many; on one worker the tensor itself."""
+        if self._sum_over_workers is None:
+            return values
+        rank, workers = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        rows = values.new_zeros(workers, *values.shape)
+        rows[rank] = values
+        return self.summed_over_workers(rows).flatten(0, 1)

@@ -53,15 +53,10 @@ class Projected(nn.Module):
 
     def __init__(self, network: Network, settings: PglSettings) -> None:
         super().__init__()
-        backbone = ResUNet(network)
-        pyramid: Any = backbone.encoder.feature_info
-        channels, strides = pyramid.channels(), pyramid.reduction()
-        if settings.stride not in strides:
-            raise ValueError(f"pgl.stride={settings.stride}: {network.encoder} has maps of strides {strides}")
-        self.level = strides.index(settings.stride)
+        self.encoder = ResUNet(network).encoder
+        self.level, channels = level_of_stride(self.encoder, settings.stride, "pgl.stride", network.encoder)
         self.pooled = settings.alignment == "pooled"
-        self.encoder = backbone.encoder
-        self.projector = MlpHead(channels[self.level], settings.hidden, settings.outputs, batch_norm=True)
+        self.projector = MlpHead(channels, settings.hidden, settings.outputs, batch_norm=True)
 
     def forward(self, views: Tensor) -> Tensor:
         """A map [B, D, h, h] of views [B, 1, S, S]; of one cell if pooled."""
@@ -80,6 +75,15 @@ class Student(nn.Module):
     def forward(self, views: Tensor) -> Tensor:
         """Predictions [B, D, h, h]."""
         return dense(self.predictor, self.projected(views))
+
+
+def level_of_stride(encoder: Any, stride: int, setting: str, name: str) -> tuple[int, int]:
+    """The level of an encoder's map of a stride, and its channels. Raises ValueError if there is none."""
+    strides: list[int] = encoder.feature_info.reduction()
+    if stride not in strides:
+        raise ValueError(f"{setting}={stride}: {name} has maps of strides {strides}")
+    level = strides.index(stride)
+    return level, encoder.feature_info.channels()[level]
 
 
 def dense(head: nn.Module, maps: Tensor) -> Tensor:

@@ -62,6 +62,8 @@ class PixelGlobalSettings(TeacherSettings):
     pixel_matching: bool = True  # Eq. (4): GP
     stabilizer: Literal["off", "abs_pixel", "abs_image", "hinge"] = "hinge"  # Eq. (6) | Eq. (5) | no trivial minimum
     uncertainty_weighting: bool = True  # Eq. (6): (1 - U)
+    certainty: Literal["soft", "hard"] = "soft"  # 1 - U | pixels count or not, as in UA-MT (Yu et al. 2019)
+    uncertainty_threshold: float = Field(0.75, gt=0, le=1)  # hard: U below which pixels count; UA-MT begins with 3/4
     uncertainty_normalization: Literal["none", "mean_one"] = "none"  # as printed | the weights of an image average 1
     global_weight: float = Field(1.0, ge=0)  # of Eq. (3) in Eq. (1); the paper adds both losses as they are
     local_weight: float = Field(1.0, ge=0)  # of Eqs. (4) to (6) in Eq. (1)
@@ -109,9 +111,9 @@ class PixelGlobalSettings(TeacherSettings):
         """How the uncertainty of Eq. (6) is measured."""
         return DropoutPasses(self.dropout, self.mc_passes, self.uncertainty, self.teacher_temperature)
 
-    def branch(self, network: Network) -> Branch:
+    def branch(self, network: Network, kind: type[Branch] = Branch) -> Branch:
         """A network for the student or the teacher, with new weights."""
-        return Branch(
+        return kind(
             network,
             HeadSize(self.head_hidden, self.head_bottleneck, self.global_outputs),
             HeadSize(self.pixel_head_hidden, self.pixel_head_bottleneck, self.pixel_outputs)
@@ -234,6 +236,8 @@ class PixelGlobal(Method):
         if config.stabilizer != "off":
             counts = counts & pair.has_partner[pair.image_M]
         certainty_M = None if uncertainty_M is None else 1 - uncertainty_M
+        if uncertainty_M is not None and config.certainty == "hard":
+            counts, certainty_M = counts & (uncertainty_M < config.uncertainty_threshold), None
         if certainty_M is not None and config.uncertainty_normalization == "mean_one":
             certainty_M = mean_one(certainty_M, pair.image_M, len(pair.view_1))
         terms = {

@@ -9,6 +9,7 @@ Shape letters: B images, S side of a square image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -36,19 +37,31 @@ class RestoreSettings(Section):
     position_weight: float = Field(0.5, ge=0)  # of the second target: where in the body a pixel is; 0 switches it off
 
 
+class RestorationHeads(nn.Module):
+    """One 1 x 1 convolution of pixel features for each target."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.intensity = nn.Conv2d(channels, 1, 1)
+        self.position = nn.Conv2d(channels, 3, 1)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Intensities [B, 1, S, S] in units of `hu_unit` and positions [B, 3, S, S] of features [B, C, S, S]."""
+        return self.intensity(pixels), self.position(pixels)
+
+
 class Student(nn.Module):
-    """Encoder-decoder with one 1 x 1 convolution for each target."""
+    """Encoder-decoder and the heads."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.backbone = ResUNet(network)
-        self.intensity_head = nn.Conv2d(self.backbone.pixel_channels, 1, 1)
-        self.position_head = nn.Conv2d(self.backbone.pixel_channels, 3, 1)
+        self.heads = RestorationHeads(self.backbone.pixel_channels)
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Intensities [B, 1, S, S] in units of `hu_unit`, and positions [B, 3, S, S]."""
-        pixels = self.backbone(view)
-        return self.intensity_head(pixels), self.position_head(pixels)
+        """Intensities and positions of views [B, 1, S, S]."""
+        restored: tuple[Tensor, Tensor] = self.heads(self.backbone(view))
+        return restored
 
 
 class Restore(Method):
@@ -75,29 +88,36 @@ class Restore(Method):
 
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_restoration on hidden pixels of the body, loss_position on all of its pixels."""
-        settings = self.settings
-        assert pair.anatomy_1 is not None
-        hidden = hidden_blocks(len(pair.view_1), pair.side, settings.block_pixels, settings.hidden_fraction, generator)
-        noise = settings.noise * torch.randn(pair.view_1.shape, generator=generator)
-        hidden, noise = send(hidden, pair.view_1.device), send(noise, pair.view_1.device)
-        intensity, position = self.run_student((pair.view_1 + noise).masked_fill(hidden, 0.0))
-        body = pair.anatomy_1.body
-        error = masked_l1(intensity, pair.anatomy_1.hu / settings.hu_unit, hidden & body)
-        terms = {"loss_restoration": error}
-        if settings.position_weight > 0:
-            error_of_position = masked_l1(position, positions_of(pair), body)
-            terms |= {"loss_position": settings.position_weight * error_of_position}
-        terms["loss"] = torch.stack(list(terms.values())).sum()
-        return terms | {"error_hu": error.detach() * settings.hu_unit, "body": body.float().mean()}
+        return restoration_losses(self.run_student, pair, self.settings, generator)
 
     def exported(self) -> dict[str, nn.Module]:
         """Encoder, decoder and heads."""
         return {
             "student.encoder": self.student.backbone.encoder,
             "student.decoder": self.student.backbone.decoder,
-            "student.intensity_head": self.student.intensity_head,
-            "student.position_head": self.student.position_head,
+            "student.heads": self.student.heads,
         }
+
+
+def restoration_losses(
+    run_student: Callable[[Tensor], tuple[Tensor, Tensor]],
+    pair: ViewPair,
+    settings: RestoreSettings,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Named scalars of view 1 with hidden blocks; run_student: gives the intensities and positions of a view."""
+    assert pair.anatomy_1 is not None
+    hidden = hidden_blocks(len(pair.view_1), pair.side, settings.block_pixels, settings.hidden_fraction, generator)
+    noise = settings.noise * torch.randn(pair.view_1.shape, generator=generator)
+    hidden, noise = send(hidden, pair.view_1.device), send(noise, pair.view_1.device)
+    intensity, position = run_student((pair.view_1 + noise).masked_fill(hidden, 0.0))
+    body = pair.anatomy_1.body
+    error = masked_l1(intensity, pair.anatomy_1.hu / settings.hu_unit, hidden & body)
+    terms = {"loss_restoration": error}
+    if settings.position_weight > 0:
+        terms["loss_position"] = settings.position_weight * masked_l1(position, positions_of(pair), body)
+    terms["loss"] = torch.stack(list(terms.values())).sum()
+    return terms | {"error_hu": error.detach() * settings.hu_unit, "body": body.float().mean()}
 
 
 def hidden_blocks(n_images: int, side: int, block_pixels: int, fraction: float, generator: torch.Generator) -> Tensor:
