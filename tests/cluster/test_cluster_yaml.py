@@ -41,6 +41,22 @@ def test_nothing_listens_to_the_world(cluster):
     assert "--dashboard-host=127.0.0.1" in cluster["head_start_ray_commands"][1]
 
 
+def test_only_code_travels_to_the_cluster(cluster):
+    """`ray up` copies and hashes what is mounted: not the checkout, in which stores, results and scans may lie."""
+    sources = sorted(source for path, source in cluster["file_mounts"].items() if "pixelglobal" in path)
+    assert sources == ["README.md", "constraints.txt", "pyproject.toml", "ssl"]
+    assert {"*.nii.gz", "*.dcm"} <= set(cluster["rsync_exclude"])
+
+
+def test_disks_and_the_shared_file_system_are_encrypted(cluster):
+    for kind in cluster["available_node_types"].values():
+        assert all(disk["Ebs"]["Encrypted"] for disk in kind["node_config"]["BlockDeviceMappings"])
+        assert kind["node_config"]["ImageId"].startswith("ami-")
+    commands = " ".join(cluster["initialization_commands"])
+    assert "-t efs -o tls" in commands
+    assert "chown 1000:1000 /shared" in commands
+
+
 def test_the_image_has_the_tested_ray_and_python(cluster):
     pins = dict(
         line.split("==")
