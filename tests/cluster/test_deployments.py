@@ -1,4 +1,4 @@
-"""Clusters other than AWS: the files of docs/how-to/cluster are well-formed, pinned, and keep what the page promises."""
+"""Clusters other than AWS: the files of docs/how-to/cluster are well-formed, pinned, and keep their promises."""
 
 import subprocess
 
