@@ -1,5 +1,7 @@
 """Self-training: which slices a fine-tuned model labels, how certain, and that a second round learns from them."""
 
+import json
+
 import pytest
 import torch
 
@@ -57,6 +59,9 @@ def test_the_second_round_learns_from_them(config, store, teacher, tmp_path):
     work = {"pretrained": None, "train_cases": store.splits.train[:1], "validation_cases": store.splits.validation}
     second = run_finetune(config, store.root, tmp_path / "second", **work, teacher=teacher)
     assert (second / "model.safetensors").read_bytes() != (teacher / "model.safetensors").read_bytes()
+    seen = json.loads((second / "model.json").read_text())["cases_seen"]
+    pseudo = pseudo_labelled(config, store, teacher, store.splits.train[:1], CPU)
+    assert set(seen) == {*store.splits.train[:1], *store.splits.validation, *pseudo.case}
 
 
 def test_a_pixel_without_weight_has_no_gradient():

@@ -26,10 +26,11 @@ from pixelglobal.views.intensity import normalize
 
 
 def unlabelled_cases(config: Config, store: Store, labelled: Sequence[str]) -> list[str]:
-    """The scans that self-training labels: those of pre-training, without those whose labels a fine-tuning sees or is
-    tested on."""
-    known = {*labelled, *store.splits.validation, *store.splits.test}
-    return [case for case in pretraining_cases(config, store) if case not in known]
+    """The scans that self-training may label: those of pre-training, without the scans whose labels fine-tuning sees.
+
+    Scans of validation and test are never among those of pre-training; `prepare` sees to it.
+    """
+    return [case for case in pretraining_cases(config, store) if case not in set(labelled)]
 
 
 @torch.no_grad()

@@ -75,7 +75,8 @@ def finetune(
     )
     training = _Training(config, run, sampler, steps, model, optimizer, scaler, start.scale, swap)
     labelled = [name for c, name in enumerate(store.structures, 1) if (slices.label == c).any()]
-    facts = _facts(config, store, start, labelled, [*train_cases, *validation_cases])
+    pseudo_cases = [] if pseudo_labelled is None else pseudo_labelled.case
+    facts = _facts(config, store, start, labelled, [*train_cases, *validation_cases, *pseudo_cases])
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
 
