@@ -25,12 +25,14 @@ WITHOUT_EFFECT = {
     "pretrain.on_collapse",
     "pretrain.checkpoints_to_keep",
     "pixel_global.checkpoint_pixel_head",
+    "restore_full.checkpoint_pixel_head",
 }
 # How slices reach the workers is part of a result: the shuffle buffer where they come from Ray, and how many workers.
 OF_THE_CLUSTER = {"cluster.pretrain_workers", "cluster.shuffle_buffer_slices"}
 # A value that needs another one beside it, and what cannot be changed at all while the method stays what it is.
 TOGETHER = {
     "pixel_global.pixel_matching": {"stabilizer": "off", "uncertainty_weighting": False},
+    "restore_full.pixel_matching": {"stabilizer": "off", "uncertainty_weighting": False},
     "finetune.validate_every_epochs": {"patience_epochs": 5},
 }
 OTHER_VALUES = {
@@ -40,6 +42,8 @@ OTHER_VALUES = {
     "network.decoder_widths": [16, 16, 8, 8, 4],
     "pretrain.batch_size": 6,
     "pixel_global.dropout_sites": ["bottleneck"],
+    "restore_full.dropout_sites": ["bottleneck"],
+    "gl.crop_area_max": 0.5,
     "prepare.split_file": "splits.json",
     "prepare.in_plane_spacing_mm": 4.0,
     "cluster.pretrain_workers": 2,
@@ -59,16 +63,21 @@ def another(name, field, value):
         return not value
     if kind is int:
         return 1 if value is None else value + 1
+    if kind is str:
+        return "another"
+    if get_origin(kind) is tuple and not value:
+        return ("another",)
     if value is None:
         return 1.0
     return value * 0.9 if value else 0.1
 
 
-def every_setting(config):
-    """(section, name, its change) of all settings but the method's name."""
+def settings_of(config, method):
+    """(section, name, its change) of all settings but the method's name; one of each other method's section."""
     sections = {name: getattr(config, name) for name in type(config).model_fields if name not in ("seed", "methods")}
     for section, values in {**sections, **config.methods}.items():
-        for name, field in type(values).model_fields.items():
+        fields = list(type(values).model_fields.items())
+        for name, field in fields[:1] if section in config.methods and section != method else fields:
             full = f"{section}.{name}"
             if full != "pretrain.method":
                 yield section, full, {name: another(full, field, getattr(values, name)), **TOGETHER.get(full, {})}
@@ -78,7 +87,7 @@ def every_setting(config):
 def test_a_pre_training_moves_with_what_its_method_reads_alone(tiny, store, tmp_path, method):
     config = settings.with_settings(tiny, pretrain={"method": method}, cluster={"pretrain_workers": 1})
     before, changed = pretrain_stage(tmp_path, config, store).name, 0
-    for section, name, change in every_setting(config):
+    for section, name, change in settings_of(config, method):
         after = pretrain_stage(tmp_path, settings.with_settings(config, **{section: change}), store).name
         reads = section in (*READ_BY_EVERY_METHOD, method) and name not in WITHOUT_EFFECT
         assert (after != before) == (reads or name in OF_THE_CLUSTER), f"{method}: {name} -> {change}"
