@@ -5,6 +5,7 @@
 # make slow       the tests that take minutes
 # make cluster    the tests that start a Ray cluster of their own on this machine
 # make gpu        the tests that need a CUDA device
+# make export     the tests that load exported networks with timm, smp, MONAI, onnxruntime and, if installed, nnU-Net
 # make real_data  the tests that need a folder of real CT: PIXELGLOBAL_REAL_DATA=FOLDER make real_data
 # make bench      agreement with MONAI, surface-distance and lightly, and speed against the first two
 # make docs       the site of the documents, in site/; opens from disk and can be searched there
@@ -17,7 +18,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: docs help install install-test demo test fast check slow cluster gpu real_data bench lock clean
+.PHONY: docs help install install-test demo test fast check slow cluster gpu real_data export bench lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -33,7 +34,7 @@ install-test: .venv/installed-test
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP) -e '.[test,dicom,formats,docs]'
+	$(PIP) -e '.[test,dicom,formats,docs,export]'
 	touch $@
 
 demo: .venv/installed
@@ -50,7 +51,7 @@ test: check
 fast: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-slow cluster gpu real_data: .venv/installed-test
+slow cluster gpu real_data export: .venv/installed-test
 	$(BIN)/python -m pytest -m $@
 
 bench: .venv/installed-test
