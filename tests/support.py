@@ -1,5 +1,6 @@
 """What several test files share: a tiny configuration, the command line, a killed run, rows, tables, pictures."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,11 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import pyplot as plt
 
+import pixelglobal as pg
 from experiments.report.page import Picture, Report, write_report
+from pixelglobal import config as settings
+from pixelglobal.data.phantom import make_phantom
+from pixelglobal.networks.segmenter import Segmenter
+from pixelglobal.networks.unet import ResUNet
+from pixelglobal.seeds import seeded
 from pixelglobal.tables.table import Table
+from pixelglobal.training.checkpoints import save_model
 from pixelglobal.training.runs import LocalRun
+from pixelglobal.views.intensity import HuScale, normalize
 
 TINY = [
     "prepare.image_size=32",
@@ -31,6 +41,28 @@ TINY = [
 
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def guessing_segmenter(
+    folder, grid, structures, left_right_pairs=(), seed=0, encoder="resnet10t", widths=(16, 16, 8, 8, 8)
+):
+    """The folder of a segmenter with random weights, whose scores differ from place to place and label to label."""
+    config = settings.resolve("smoke", [f"network.encoder={encoder}", "network.decoder_widths=[16,16,8,8,8]"])
+    model = seeded(lambda: Segmenter(ResUNet(config.network), len(structures) + 1), seed)
+    scale = HuScale(grid.hu_min, grid.hu_max, -600.0, 480.0)
+    hu, _, spacing_mm = make_phantom(np.random.default_rng(0), size=grid.image_size, n_slices=6)
+    images = torch.from_numpy(grid.slices_of(hu, spacing_mm)).float().unsqueeze(1)
+    with torch.no_grad():
+        for _ in range(40):  # until the running averages of batch norms are those of the scan
+            model(normalize(images, scale))
+        model.classifier.weight *= 10
+    facts = {
+        "kind": "segmenter", "pixelglobal_version": pg.__version__, "network": config.network.model_dump(mode="json"),
+        "finetune": config.finetune.model_dump(mode="json"), "seed": seed, "cohort": "Phantom",
+        "structures": [*structures], "left_right_pairs": [[*pair] for pair in left_right_pairs], "grid": grid.facts(),
+        "scale": dataclasses.asdict(scale), "transfer": "random initialisation", "cases_seen": {}, "best_dice": 0.5,
+    }  # fmt: skip
+    return save_model(folder, {"segmenter": model}, facts)
 
 
 def experiments(*words, timeout=300, cwd=ROOT):

@@ -21,7 +21,7 @@ from experiments.bench.timing import Findings
 from pixelglobal import config as settings
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
-from pixelglobal.evaluation.predict import load_segmenter
+from pixelglobal.evaluation.load_segmenter import load_segmenter
 from pixelglobal.networks.segmenter import Segmenter, predict_labels
 from pixelglobal.seeds import derive
 from pixelglobal.training.finetune import finetune

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelglobal.config.schema import Network
-from pixelglobal.evaluation.predict import load_segmenter
+from pixelglobal.evaluation.load_segmenter import load_segmenter
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.training.checkpoints import read_model, transfer
 from pixelglobal.views.intensity import HuScale, normalize

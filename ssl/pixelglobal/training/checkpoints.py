@@ -76,14 +76,25 @@ def save_model(folder: Path, modules: Mapping[str, nn.Module], facts: Mapping[st
     return folder
 
 
+def model_folder(folder: Path) -> Path:
+    """The model folder of a run, or the folder itself.
+
+    >>> model_folder(Path("runs/ft"))  # where there is none, the error of reading names what was given
+    PosixPath('runs/ft')
+    """
+    inner = folder / "model"
+    return inner if not (folder / "model.json").is_file() and (inner / "model.json").is_file() else folder
+
+
 def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts of a model folder; a clear error when it is none."""
+    """Tensors and facts of a run or of its model folder; a clear error when it is none."""
+    folder = model_folder(folder)
     weights, facts = folder / "model.safetensors", folder / "model.json"
     for path in (weights, facts):
         if not path.is_file():
             raise ValueError(
-                f"{folder} holds no model: {path.name} is missing. Expected the `model` folder that "
-                "`pixelglobal pretrain` or `pixelglobal finetune` wrote (model.safetensors and model.json)"
+                f"{folder} holds no model: {path.name} is missing. Expected the folder of a run that "
+                "`pixelglobal pretrain` or `pixelglobal finetune` wrote, or its `model` folder"
             )
     try:
         return load_file(weights), json.loads(facts.read_text())

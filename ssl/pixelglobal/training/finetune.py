@@ -26,7 +26,8 @@ from pixelglobal.devices import autocast
 from pixelglobal.losses.segmentation import segmentation_loss
 from pixelglobal.networks.segmenter import predict_labels
 from pixelglobal.seeds import generator
-from pixelglobal.training.checkpoints import load_training_state, save_model, save_training_state
+from pixelglobal.training.checkpoints import load_training_state, read_model, save_model, save_training_state
+from pixelglobal.training.cohort_statistics import write_cohort_statistics
 from pixelglobal.training.initial_segmenter import InitialSegmenter, initial_segmenter
 from pixelglobal.training.labelled import MixedSampler, SliceSampler, class_frequencies, training_slices
 from pixelglobal.training.optim import finetuning_optimizer, set_learning_rate, steps_per_epoch, warmup_polynomial
@@ -96,7 +97,18 @@ def finetune(
         if run.rank == 0:
             append_metrics(run.folder, {**line, "seconds": round(time.perf_counter() - began, 3)})
         _report_epoch(run, start.model, optimizer, {**progress, "scaler": scaler.state_dict()}, line)
+    if run.rank == 0:
+        _describe_cohort(run.folder / "model", store, [*train_cases, *validation_cases], start, device)
     return run.folder / "model"
+
+
+def _describe_cohort(
+    folder: Path, store: Store, cases: Sequence[str], start: InitialSegmenter, device: torch.device
+) -> None:
+    """Keep beside the best model what its scans look like to it, so that later it can be told what is unlike them."""
+    tensors = {name.removeprefix("segmenter."): tensor for name, tensor in read_model(folder)[0].items()}
+    start.model.load_state_dict(tensors)
+    write_cohort_statistics(folder, store, cases, start.model.backbone.encoder, start.scale, device)
 
 
 def validation_dice(
@@ -206,8 +218,11 @@ def _facts(
         "network": config.network.effective(),
         "finetune": config.finetune.model_dump(mode="json"),
         "seed": config.seed,
+        "cohort": store.name,
         "structures": list(store.structures),
         "structures_labelled": list(labelled),
+        "left_right_pairs": [list(pair) for pair in store.left_right_pairs],
+        "grid": store.grid.facts(),
         "scale": asdict(start.scale),
         "transfer": start.report,
         "cases_seen": {**start.cases_seen, **dict(zip(rows["case"], rows["sha256"], strict=True))},

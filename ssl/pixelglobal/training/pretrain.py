@@ -177,6 +177,7 @@ def _export(config: Config, store: Store, method: Method, scale: HuScale, folder
         "citation": method.citation,
         **{section: values[section] for section in ("network", "pretrain", config.method_section)},
         "seed": config.pretraining_seed,
+        "grid": store.grid.facts(),
         "scale": asdict(scale),
         "parts": sorted({name.partition(".")[2] for name in parts if name.split(".")[1] in ("encoder", "decoder")}),
         **method.facts(),

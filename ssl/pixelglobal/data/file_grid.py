@@ -1,0 +1,49 @@
+"""Results of a scan on the very grid of its file: the same shape, orientation and affine, voxel by voxel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from pixelglobal.files import write_file
+
+
+def write_labels_like(scan: Path, path: Path, labels: np.ndarray) -> None:
+    """Write labels [Z, H, W] of a scan as NIfTI exactly as the scan's file lies: shape, orientation, affine, data type.
+
+    A type that cannot hold every label is replaced by uint8.
+    """
+    source: Any = nib.load(scan)
+    dtype, highest = source.get_data_dtype(), labels.max(initial=0)
+    holds = np.issubdtype(dtype, np.number) and highest.astype(dtype) == highest
+    _write_like(source, path, labels, dtype if holds else np.dtype(np.uint8))
+
+
+def write_map_like(scan: Path, path: Path, values: np.ndarray) -> None:
+    """Write values [Z, H, W] of a scan as float32 NIfTI exactly as the scan's file lies: shape, orientation, affine."""
+    _write_like(nib.load(scan), path, values, np.dtype(np.float32))
+
+
+def as_in_file(scan: Path, array: np.ndarray) -> np.ndarray:
+    """Values [Z, H, W] of a scan as an array of the shape and order that the scan's file has."""
+    return _as_in(nib.load(scan), array)
+
+
+def _as_in(source: Any, array: np.ndarray) -> np.ndarray:
+    canonical = nib.orientations.io_orientation(np.eye(4))
+    turn = nib.orientations.ornt_transform(canonical, nib.orientations.io_orientation(source.affine))
+    turned: np.ndarray = nib.orientations.apply_orientation(array.transpose(2, 1, 0), turn)
+    return turned.reshape(source.shape)
+
+
+def _write_like(source: Any, path: Path, array: np.ndarray, dtype: np.dtype) -> None:
+    header = source.header.copy()
+    header.extensions.clear()  # they may name the patient
+    header["descrip"], header["aux_file"], header["cal_min"], header["cal_max"] = b"", b"", 0, 0
+    header.set_data_dtype(dtype)
+    header.set_slope_inter(1, 0)
+    image = type(source)(_as_in(source, array).astype(dtype, copy=False), source.affine, header)
+    write_file(path, lambda scratch: nib.save(image, scratch))
