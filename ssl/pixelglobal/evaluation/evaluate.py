@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,15 @@ import torch
 
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
-from pixelglobal.data.volumes import read_labels, write_labels
+from pixelglobal.data.volumes import write_labels
+from pixelglobal.evaluation.calibration import Reliability, calibration_of, reliability_figure
 from pixelglobal.evaluation.components import largest_components
+from pixelglobal.evaluation.ensemble import Ensemble, Segmentation
+from pixelglobal.evaluation.labelled_scans import LabelledScan, LabelledScans, scans_of_folder, scans_of_store
 from pixelglobal.evaluation.metrics import score_case
-from pixelglobal.evaluation.predict import load_segmenter, predict_case
 from pixelglobal.files import write_file
+
+Progress = Callable[[int, int], None]
 
 
 def evaluate(
@@ -27,57 +33,122 @@ def evaluate(
     *,
     cases: Sequence[str],
     columns: Mapping[str, str | int],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Predict every case, save it as NIfTI on its own grid, score it there, and write `out/rows.parquet`.
 
-    columns: constants of every row, such as study, method and seed. Each row also says whether its structure
-    was labelled for the model. The model must know the cohort's structures in the cohort's order, and none of the cases
-    may have been among those it was trained on.
+    columns: constants of every row, such as study, method and seed. Each row also says whether its structure was
+    labelled for the model. Calibration is in `out/calibration.csv`, one row
+    for each scan, and `out/reliability.png`. Structures that the model knows are scored, by their names. Raises
+    ValueError if it knows none of the store's, if it was trained on slices that were made otherwise, and if one of the
+    cases was among those it was trained on.
     """
-    segmenter, scale, facts = load_segmenter(model, device)
-    if facts["structures"] != list(store.structures):
+    ensemble = Ensemble([model], device, grid=store.grid)
+    if ensemble.grid != store.grid:
         raise ValueError(
-            f"{model} segments {facts['structures']}, but the cohort in {store.root} has {list(store.structures)}; "
-            "evaluate on the cohort that the model was fine-tuned on"
+            f"{model} takes slices of {ensemble.grid.facts()}, but {store.root} has {store.grid.facts()}; prepare the "
+            "cohort with the settings of the model, or evaluate the folder of its scans in place of the store"
         )
-    refuse_leakage(store, cases, facts["cases_seen"], str(model))
-    labelled = facts.get("structures_labelled", facts["structures"])  # models of 0.2.0 do not say
+    refuse_leakage(store, cases, ensemble.facts["cases_seen"], str(model))
+    return _evaluate(config, scans_of_store(store, cases), ensemble, out, columns, progress)
+
+
+def evaluate_folder(
+    config: Config,
+    folder: Path,
+    model: Path,
+    out: Path,
+    device: torch.device,
+    *,
+    columns: Mapping[str, str | int],
+    progress: Progress | None = None,
+) -> Path:
+    """As `evaluate`, for every labelled scan of a folder in any layout, such as an external test set."""
+    ensemble = Ensemble([model], device)
+    return _evaluate(config, scans_of_folder(folder, ensemble.grid, config), ensemble, out, columns, progress)
+
+
+def _evaluate(
+    config: Config,
+    scans: LabelledScans,
+    ensemble: Ensemble,
+    out: Path,
+    columns: Mapping[str, str | int],
+    progress: Progress | None,
+) -> Path:
+    number_of = _numbers(scans, ensemble)
+    labelled = ensemble.facts.get("structures_labelled", ensemble.structures)  # models of 0.2.0 do not say
+    seen = {sha: case for case, sha in ensemble.facts["cases_seen"].items()}
     rows: list[dict[str, object]] = []
-    for done, case in enumerate(cases):
-        labels = predict_case(segmenter, scale, store, case, config, device)
-        if config.evaluate.largest_component:
-            labels = largest_components(labels)
-        scored = _score_and_save(labels, case, store, out / "predictions", config)
+    measured, bins = [], []
+    for done, case in enumerate(scans.cases):
+        scan = scans.read(case)
+        if scan.sha256 in seen:
+            raise ValueError(_leaked(str(ensemble.sources[0]), [f"{case} (seen as {seen[scan.sha256]})"]))
+        segmentation = ensemble.segment(scan.images_hu, uncertainty=True)
+        stored = number_of[segmentation.labels]
+        scored = _score_and_save(scan, stored, scans, ensemble, out, config)
         rows += [{**columns, **row, "labelled": row["structure"] in labelled} for row in scored]
+        measures, reliability = _calibration(scan, stored, segmentation, number_of)
+        measured.append({**columns, "cohort": scans.name, "case": case, "patient": scan.patient, **measures})
+        bins.append(reliability)
         if progress:
-            progress(done + 1, len(cases))
+            progress(done + 1, len(scans.cases))
+    write_file(out / "calibration.csv", pd.DataFrame(measured).to_csv(index=False))
+    if bins:
+        figure = reliability_figure(reduce(add, bins))
+        write_file(out / "reliability.png", lambda path: figure.savefig(path, dpi=150))
     return write_file(out / "rows.parquet", lambda path: pd.DataFrame(rows).to_parquet(path, index=False))
 
 
+def _numbers(scans: LabelledScans, ensemble: Ensemble) -> np.ndarray:
+    """The label in these scans of each label of the model, uint8 [L]; 0 for a structure that they do not have."""
+    known = [name for name in ensemble.structures if name in scans.structures]
+    if not known:
+        raise ValueError(
+            f"{ensemble.sources[0]} segments {list(ensemble.structures)}, but {scans.source} has "
+            f"{list(scans.structures)}; expected at least one structure of the same name"
+        )
+    numbers = [scans.structures.index(name) + 1 if name in known else 0 for name in ensemble.structures]
+    return np.array([0, *numbers], np.uint8)
+
+
 def _score_and_save(
-    labels: np.ndarray, case: str, store: Store, folder: Path, config: Config
+    scan: LabelledScan, stored: np.ndarray, scans: LabelledScans, ensemble: Ensemble, out: Path, config: Config
 ) -> list[dict[str, object]]:
-    """Rows of one case from predicted labels uint8 [Z, rows, columns], which are also saved on the scan's own grid."""
-    reference, spacing_mm, affine = read_labels(store.label_path(case))
-    write_labels(folder / f"{case}.nii.gz", labels, affine)
+    """Rows of one scan from predicted labels uint8 [Z, S, S], which are also saved on the scan's own grid."""
+    rows, columns = scan.labels.shape[1:]
+    labels = ensemble.grid.paste_back(stored, (rows, columns), scan.spacing_mm, 0)
+    if config.evaluate.largest_component:
+        labels = largest_components(labels)
+    write_labels(out / "predictions" / f"{scan.case}.nii.gz", labels, scan.affine)
     constants = {
-        "cohort": store.name,
-        "case": case,
-        "patient": store.cases.set_index("case").loc[case, "patient"],
-        "spacing_z_mm": spacing_mm[0],
-        "spacing_y_mm": spacing_mm[1],
-        "spacing_x_mm": spacing_mm[2],
+        "cohort": scans.name,
+        "case": scan.case,
+        "patient": scan.patient,
+        "spacing_z_mm": scan.spacing_mm[0],
+        "spacing_y_mm": scan.spacing_mm[1],
+        "spacing_x_mm": scan.spacing_mm[2],
     }
     scored = score_case(
         labels,
-        reference,
-        spacing_mm,
-        store.structures,
+        scan.labels,
+        scan.spacing_mm,
+        scans.structures,
         tolerance_mm=config.evaluate.surface_tolerance_mm,
-        contoured=store.contoured(case),
+        contoured=scan.contoured,
     )
-    return [{**constants, **row} for row in scored]
+    return [{**constants, **row} for row in scored if row["structure"] in ensemble.structures]
+
+
+def _calibration(
+    scan: LabelledScan, stored: np.ndarray, segmentation: Segmentation, number_of: np.ndarray
+) -> tuple[dict[str, float], Reliability]:
+    """Measures and bins of one scan. What the model does not know is background to it."""
+    assert segmentation.uncertainty is not None
+    reference = np.where(np.isin(scan.stored_labels, number_of), scan.stored_labels, 0)
+    judged = np.array([True, *scan.contoured])
+    return calibration_of(stored, reference, segmentation.confidence, segmentation.uncertainty, judged[stored])
 
 
 def refuse_leakage(store: Store, cases: Sequence[str], seen: Mapping[str, str], what: str) -> None:
@@ -92,7 +163,11 @@ def refuse_leakage(store: Store, cases: Sequence[str], seen: Mapping[str, str], 
         if case in wanted and sha in names
     ]
     if leaked:
-        raise ValueError(
-            f"{what} was trained on scans that it should now be tested on: {', '.join(leaked)}. "
-            "Remove them from the training or pre-training split and train again"
-        )
+        raise ValueError(_leaked(what, leaked))
+
+
+def _leaked(what: str, leaked: Sequence[str]) -> str:
+    return (
+        f"{what} was trained on scans that it should now be tested on: {', '.join(leaked)}. "
+        "Remove them from the training or pre-training split and train again"
+    )

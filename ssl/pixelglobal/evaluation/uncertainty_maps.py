@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
 from pixelglobal.data.volumes import write_map
 from pixelglobal.devices import place
+from pixelglobal.evaluation.ensemble import Ensemble
 from pixelglobal.methods.pixel_global import PixelGlobal, PixelGlobalSettings
 from pixelglobal.networks.branch import MatchedPixels, teacher_uncertainty
 from pixelglobal.seeds import generator
@@ -28,7 +30,10 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     """
     tensors, facts = read_model(folder)
     if "center_pixel" not in facts or not any(key.startswith("teacher.pixel_head.") for key in tensors):
-        raise ValueError(f"{folder} was pre-trained without the pixels of our method: it has no uncertainty of pixels")
+        raise ValueError(
+            f"{folder} was pre-trained with {facts.get('pretrain', {}).get('method')!r}, which has no head on pixels, "
+            "so its pixels have no uncertainty; give a pre-training with pixels (gp, gpc, full), or a fine-tuning"
+        )
     config = Config.model_validate({section: facts[section] for section in ("network", PixelGlobal.name)})
     settings = cast(PixelGlobalSettings, config.methods[PixelGlobal.name])
     teacher = settings.branch(config.network)
@@ -59,9 +64,19 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
 
 
 def write_uncertainty(model: Path, store: Store, case: str, out: Path, device: torch.device, *, seed: int = 0) -> Path:
-    """Write the teacher's U of a scan as `CASE_uncertainty.nii.gz` on its own grid; NaN where nothing was stored."""
-    maps = uncertainty_maps(model, store.read_case(case).image_hu, device, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the uncertainty of a scan as `CASE_uncertainty.nii.gz` on its own grid; NaN where nothing was stored.
+
+    Of a pre-training it is the teacher's U, of a fine-tuning the entropy of its labels over dropout passes.
+    Raises ValueError for a pre-training without a pixel head.
+    """
+    images_hu = store.read_case(case).image_hu
+    if read_model(model)[1].get("kind") == "segmenter":
+        ensemble = Ensemble([model], device, grid=store.grid)
+        maps = ensemble.segment(images_hu.numpy(), uncertainty=True, seed=seed).uncertainty
+        assert maps is not None
+        maps = maps.astype(np.float32)
+    else:
+        maps = uncertainty_maps(model, images_hu, device, seed=seed).numpy()
     path = out / f"{case}_uncertainty.nii.gz"
-    write_map(path, store.paste_back_map(case, maps.numpy()), store.affine(case))
+    write_map(path, store.paste_back_map(case, maps), store.affine(case))
     return path
