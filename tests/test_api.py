@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import textwrap
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +21,7 @@ from pixelglobal.cli import app
 from pixelglobal.data.store import Store
 from tests.support import TINY
 
-FUNCTIONS = ("compare", "evaluate", "finetune", "load_model", "prepare", "pretrain", "score")
+FUNCTIONS = ("compare", "evaluate", "export", "finetune", "load_model", "predict", "prepare", "pretrain", "score")
 
 
 def example_of(function):
@@ -41,9 +42,12 @@ def after_the_examples(phantom_folder, tmp_path_factory):
     variables = {"pg": type("pg", (), {name: staticmethod(function) for name, function in tiny.items()})}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in ("prepare", "pretrain", "finetune", "evaluate", "load_model"):
+        for name in ("prepare", "pretrain", "finetune", "evaluate", "predict", "load_model", "export"):
             assert example_of(getattr(api, name)), name
             exec(example_of(getattr(api, name)), variables)
+        for method in (pg.Model.predict, pg.Model.evaluate):
+            variables["rows_before"] = variables["rows"]
+            exec(example_of(method), variables)
         liver_and_spleen = '["Liver", "Spleen"]'
         example = example_of(api.score)
         assert liver_and_spleen in example
@@ -52,11 +56,11 @@ def after_the_examples(phantom_folder, tmp_path_factory):
 
 
 def test_the_examples_leave_what_they_say(after_the_examples):
-    store, rows, scores = (after_the_examples[name] for name in ("store", "rows", "scores"))
+    store, rows, scores = (after_the_examples[name] for name in ("store", "rows_before", "scores"))
     assert isinstance(store, Store)
     assert set(rows["case"]) == set(store.splits.test)
     assert set(rows["method"]) == {"full"}
-    pd.testing.assert_frame_equal(rows, pd.read_parquet("runs/ev/rows.parquet"))
+    pd.testing.assert_frame_equal(rows, pd.read_parquet("runs/evaluation/rows.parquet"))
     n_slices = store.n_slices(store.splits.test[:1])
     assert scores.shape == (n_slices, 1 + len(store.structures), store.image_size, store.image_size)
     scored = after_the_examples["scored"]
@@ -64,23 +68,40 @@ def test_the_examples_leave_what_they_say(after_the_examples):
     assert set(scored["method"]) == {"nnU-Net"}
 
 
+def test_a_model_does_what_the_functions_do(after_the_examples):
+    """Its predictions have the shape of the file; it is its folder; its evaluation is that of the function."""
+    model, labels, uncertainty = (after_the_examples[name] for name in ("segmenter", "labels", "uncertainty"))
+    saved = nib.load("labels/phantom_000.nii.gz")
+    np.testing.assert_array_equal(labels, np.asarray(saved.dataobj))
+    assert uncertainty.shape == saved.shape
+    assert Path(model) == Path("runs/finetune-full/model") == pg.Model("runs/finetune-full").folder
+    assert model.facts["kind"] == "segmenter"
+    with pytest.raises(ValueError, match=r"holds no model: model\.json is missing"):
+        pg.Model("runs")
+    ours, theirs = after_the_examples["rows"], after_the_examples["rows_before"]
+    pd.testing.assert_frame_equal(ours.drop(columns="method"), theirs.drop(columns="method"))
+    assert len(pg.Prediction(labels, uncertainty).figure().axes) == 3
+    with pytest.raises(ValueError, match="holds a 'pretrained' model"):
+        after_the_examples["run"].predict("scans/imagesTr/phantom_000.nii.gz")
+
+
 def test_a_loaded_segmenter_gives_the_labels_that_were_saved(after_the_examples):
     store = after_the_examples["store"]
     case = store.splits.test[0]
-    model = pg.load_model("runs/ft/model")
+    model = pg.load_model("runs/finetune-full/model")
     assert not model.training
     assert model.facts["structures"] == list(store.structures)
     with torch.no_grad():
         labels = model(store.read_case(case).image_hu).argmax(1).numpy().astype(np.uint8)
-    saved = np.asarray(nib.as_closest_canonical(nib.load(f"runs/ev/predictions/{case}.nii.gz")).dataobj)
+    saved = np.asarray(nib.as_closest_canonical(nib.load(f"runs/evaluation/predictions/{case}.nii.gz")).dataobj)
     np.testing.assert_array_equal(store.paste_back(case, labels), saved.transpose(2, 1, 0))
 
 
 def test_a_loaded_pretraining_is_its_student_behind_the_scale(after_the_examples):
     from safetensors.torch import load_file
 
-    model = pg.load_model("runs/pre/model")
-    saved = load_file("runs/pre/model/model.safetensors")
+    model = pg.load_model("runs/pretrain-full")
+    saved = load_file("runs/pretrain-full/model/model.safetensors")
     for name, value in model.network.encoder.state_dict().items():
         torch.testing.assert_close(value, saved[f"student.encoder.{name}"])
     images_hu = after_the_examples["images_hu"]
@@ -152,7 +173,7 @@ def test_functions_and_commands_have_the_same_words_and_defaults():
 
 
 def test_the_names_are_listed_and_no_others_exist():
-    assert set(pg.__all__) == {*FUNCTIONS, "__version__"}
+    assert set(pg.__all__) == {*FUNCTIONS, "Model", "Prediction", "__version__"}
     assert set(pg.__all__) <= set(dir(pg))
     for name in FUNCTIONS:
         assert getattr(pg, name) is getattr(api, name)

@@ -112,14 +112,15 @@ def test_statistics_and_tables_know_no_models_and_losses_no_files():
 
 
 def test_a_segmenter_is_trained_and_tested_without_any_method_of_pre_training():
-    for name in ("training/finetune.py", "evaluation/predict.py", "evaluation/evaluate.py"):
+    for name in ("training/finetune.py", "evaluation/ensemble.py", "evaluation/evaluate.py"):
         assert not any(module.startswith("pixelglobal.methods") for module in imported(LIBRARY / name)), name
 
 
 def test_only_readers_of_formats_and_the_phantom_know_medical_files():
     formats = {"nibabel", "SimpleITK", "pydicom", "highdicom"}
     knowing = {module_of(p) for p in sources(LIBRARY) if any(n.split(".")[0] in formats for n in imported(p))}
-    names = ("volumes", "nifti", "itk_formats", "dicom", "layouts.dicom", "phantom")
+    names = ("volumes", "nifti", "itk_formats", "dicom", "dicom_results", "layouts.dicom",
+             "file_grid", "phantom")  # fmt: skip
     assert knowing == {f"pixelglobal.data.{name}" for name in names}
 
 

@@ -54,6 +54,7 @@ def test_the_commands_one_after_the_other(phantom_folder, tmp_path):
     answer = call("finetune", *store, "--out", tmp_path / "ft", "--pretrained", tmp_path / "pre/model", *small)
     assert answer.exit_code == 0
     assert "tensors transferred; best validation Dice" in answer.output
+    assert (tmp_path / "ft/model/cohort_statistics.json").is_file()
     answer = call("evaluate", *store, "--model", tmp_path / "ft/model", "--out", tmp_path / "ev", *small)
     assert answer.exit_code == 0
     assert (tmp_path / "ev/rows.parquet").is_file()
@@ -83,7 +84,7 @@ def test_settings_of_the_ablation_are_kept_without_a_variant(store, tmp_path):
 
 def test_variants_are_values(store, tmp_path):
     small = ["--preset", "smoke", *TINY, "pretrain.epochs=1", "pretrain.steps_per_epoch=1"]
-    answer = call("pretrain", "--store", store.root, "--out", tmp_path / "go", "--variant", "go", *small)
+    answer = call("pretrain", "--store", store.root, "--out", tmp_path / "go", "--method", "go", *small)
     assert answer.exit_code == 0
     assert read_model(tmp_path / "go/model")[1]["pixel_global"]["pixel_matching"] is False
 

@@ -15,9 +15,34 @@ from typing import TYPE_CHECKING, Any
 from pixelglobal.version import __version__
 
 if TYPE_CHECKING:
-    from pixelglobal.api import compare, evaluate, finetune, load_model, prepare, pretrain, score
+    from pixelglobal.api import (
+        Model,
+        Prediction,
+        compare,
+        evaluate,
+        export,
+        finetune,
+        load_model,
+        predict,
+        prepare,
+        pretrain,
+        score,
+    )
 
-__all__ = ["__version__", "compare", "evaluate", "finetune", "load_model", "prepare", "pretrain", "score"]
+__all__ = [
+    "Model",
+    "Prediction",
+    "__version__",
+    "compare",
+    "evaluate",
+    "export",
+    "finetune",
+    "load_model",
+    "predict",
+    "prepare",
+    "pretrain",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,11 +9,13 @@ from rich.console import Console
 
 from pixelglobal.commands.doctor import doctor
 from pixelglobal.commands.pipeline import evaluate, finetune, prepare, pretrain, uncertainty
+from pixelglobal.commands.prediction import export, predict
 from pixelglobal.commands.scoring import score, significance
+from pixelglobal.files import WriteError
 from pixelglobal.version import __version__
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-for command in (prepare, pretrain, finetune, evaluate, uncertainty, score, significance, doctor):
+for command in (prepare, pretrain, finetune, evaluate, predict, uncertainty, export, score, significance, doctor):
     app.command()(command)
 
 
@@ -38,10 +40,10 @@ def program(
 
 
 def main() -> None:
-    """Run the program; a ValueError is a message for the user and exit status 2, not a traceback."""
+    """Run the program; a ValueError or WriteError is a message for the user and exit status 2, not a traceback."""
     try:
         app(prog_name="pixelglobal")
-    except ValueError as error:
+    except (ValueError, WriteError) as error:
         Console().print(str(error), style="bold red", markup=False, soft_wrap=True)
         raise SystemExit(2) from None
 

@@ -10,13 +10,14 @@ DEFAULT_PRESET = "small"
 
 AnyPath = str | os.PathLike[str]
 Settings = Sequence[str] | Mapping[str, Any]
-Progress = Callable[[int, int], None]
+Progress = Callable[[float, int], None]
 Unit = Literal["patient", "slice", "both"]
 PairedTest = Literal["sign_flip", "wilcoxon", "t"]
 Claim = Literal["checkpoint", "method"]
 Correction = Literal["holm", "bh", "none"]
 Family = Literal["holm", "sequence"]
 Missing = Literal["refuse", "zero", "drop-patient"]
+ExportTarget = Literal["timm", "smp", "monai", "nnunet", "torchscript", "onnx"]
 MetricName = Literal["dice", "hausdorff", "hausdorff95", "surface_dice"]
 
 

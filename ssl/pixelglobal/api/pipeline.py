@@ -1,4 +1,4 @@
-"""From scans to rows: `prepare`, `pretrain`, `finetune` and `evaluate`; and `load_model` for what was trained."""
+"""From scans to rows: `prepare`, `pretrain`, `finetune` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pixelglobal.api.model import Model
 from pixelglobal.api.options import DEFAULT_PRESET, AnyPath, Progress, Settings, map_of
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
     from pixelglobal.config.schema import Config
     from pixelglobal.data.store import Store
-    from pixelglobal.evaluation.loaded_model import LoadedModel
 
 logger = logging.getLogger(__name__)
+RUNS = Path("runs")  # in the working directory, where no folder is given
 
 
 def prepare(
@@ -54,87 +55,105 @@ def prepare(
 
 def pretrain(
     store: Store | AnyPath,
-    out: AnyPath,
+    out: AnyPath | None = None,
     *,
     preset: str = DEFAULT_PRESET,
     settings: Settings = (),
-    variant: str | None = None,
-) -> Path:
-    """Pre-train without labels on the store's pre-training split; returns the folder of the model.
+    method: str | None = None,
+    watch: bool = False,
+) -> Model:
+    """Pre-train without labels on the store's pre-training split; returns the model.
 
-    out: a new folder, or the folder of the same run, which then continues.
+    out: a new folder, or the folder of the same run, which then continues; None is `runs/pretrain-METHOD`.
     settings: `["pretrain.epochs=2"]`, or the same as nested dictionaries.
-    variant: a method as studies name it, such as go, gp, gpc and full, the rows of the paper's ablation.
+    method: as studies name it, such as go, gp, gpc and full, the rows of the paper's ablation; None is what the
+    settings say.
+    watch: show step, loss, waiting for data and the time that is left.
     Raises ValueError if a setting is unknown, or if `out` holds anything else.
 
     Example::
 
-        model = pg.pretrain(store, "runs/pre", variant="full")
+        run = pg.pretrain(store, method="full")
     """
+    from pixelglobal.api.watch import watching
     from pixelglobal.cluster.resources import start_ray
     from pixelglobal.cluster.train import run_pretrain
-    from pixelglobal.config.overrides import resolve
-    from pixelglobal.config.overrides import variant as with_variant
+    from pixelglobal.config.overrides import resolve, variant
 
     config = resolve(preset, settings)
-    config = with_variant(config, variant) if variant else config
-    opened, folder = _opened(store), Path(out)
+    config = variant(config, method) if method else config
+    opened = _opened(store)
+    folder = Path(out) if out is not None else RUNS / f"pretrain-{method or config.pretrain.method}"
     _claim_run(folder, config)
     if config.cluster.pretrain_workers > 0:
         start_ray()
-    return run_pretrain(config, opened.root, folder)
+    with watching(folder, watch):
+        return Model(run_pretrain(config, opened.root, folder))
 
 
 def finetune(
     store: Store | AnyPath,
-    out: AnyPath,
+    pretrained: AnyPath | None = None,
+    out: AnyPath | None = None,
     *,
     preset: str = DEFAULT_PRESET,
     settings: Settings = (),
-    pretrained: AnyPath | None = None,
-) -> Path:
-    """Fine-tune a segmenter on the store's training split; returns the folder of the model with the best validation.
+    patients: int | None = None,
+    watch: bool = False,
+) -> Model:
+    """Fine-tune a segmenter on the store's training split; returns the model with the best validation Dice.
 
-    out: a new folder, or the folder of the same run, which then continues.
-    pretrained: the folder that `pretrain` returned; None begins with random weights.
+    pretrained: what `pretrain` returned; None begins with random weights.
+    out: a new folder, or the folder of the same run, which then continues; None is `runs/finetune-RUN`, after the
+    folder of the pre-training.
+    patients: how many labelled training patients it sees; None is what the settings say, all by default.
+    watch: show step, loss, validation and the time that is left.
     With `finetune.pseudo_labels`, the model of a first round, which is kept in `out/first_round`, labels slices of
     unlabelled patients for a second one.
     Raises ValueError if a setting is unknown, if `out` holds anything else, or if the networks do not match.
 
     Example::
 
-        segmenter = pg.finetune(store, "runs/ft", pretrained=model)
+        segmenter = pg.finetune(store, run, patients=2)
     """
+    from pixelglobal.api.watch import watching
     from pixelglobal.cluster.resources import start_ray
     from pixelglobal.cluster.train import run_finetune
-    from pixelglobal.config.overrides import resolve
-    from pixelglobal.training.checkpoints import read_model
+    from pixelglobal.config.overrides import resolve, with_settings
     from pixelglobal.training.labelled import choose_patients
 
     config = resolve(preset, settings)
-    opened, folder = _opened(store), Path(out)
-    if pretrained is not None:
-        read_model(Path(pretrained))  # a wrong folder is better named now than after the data are read
+    config = with_settings(config, finetune={"patients": patients}) if patients is not None else config
+    opened, start = _opened(store), None if pretrained is None else Model(pretrained)  # a wrong folder is named now
+    folder = Path(out) if out is not None else RUNS / f"finetune-{_name_of(start)}"
+    chosen = choose_patients(opened, config.finetune.patients, config.seed)
     _claim_run(folder, config)
     if config.cluster.finetune_workers > 0:
         start_ray()
     work: dict[str, Any] = {
-        "pretrained": None if pretrained is None else Path(pretrained),
-        "train_cases": choose_patients(opened, config.finetune.patients, config.seed),
+        "pretrained": None if start is None else start.folder,
+        "train_cases": chosen,
         "validation_cases": opened.splits.validation,
     }
-    if not config.finetune.pseudo_labels:
-        return run_finetune(config, opened.root, folder, **work)
-    first = folder / "first_round"
-    first.mkdir(exist_ok=True)
-    teacher = run_finetune(config, opened.root, first, **work)
-    return run_finetune(config, opened.root, folder, **work, teacher=teacher)
+    with watching(folder, watch):
+        if config.finetune.pseudo_labels:
+            first = folder / "first_round"
+            first.mkdir(exist_ok=True)
+            work["teacher"] = run_finetune(config, opened.root, first, **work)
+        return Model(run_finetune(config, opened.root, folder, **work))
+
+
+def _name_of(start: Model | None) -> str:
+    if start is None:
+        return "random"
+    run = start.folder.parent if start.folder.name == "model" else start.folder
+    return run.resolve().name.removeprefix("pretrain-")
 
 
 def evaluate(
     store: Store | AnyPath,
     model: AnyPath,
-    out: AnyPath,
+    out: AnyPath | None = None,
     *,
     preset: str = DEFAULT_PRESET,
     settings: Settings = (),
@@ -143,55 +162,47 @@ def evaluate(
 ) -> pd.DataFrame:
     """Segment the held-out patients and score them; returns the rows, which are also in `out/rows.parquet`.
 
-    model: the folder that `finetune` returned.
+    store: a store, of which the split `evaluate.split` is taken, or a folder of labelled scans in any layout, such as
+    an external test set, of which all are taken.
+    model: what `finetune` returned, or its folder.
+    out: a folder; None is `evaluation` beside the folder of the model.
     method: the name of the method in the rows.
     progress: called with the number of patients that are done and of all patients.
     The predicted labels are saved as NIfTI in `out/predictions`, each on the grid of its scan. The columns of the rows
-    are described in docs/reference/rows.md. Raises ValueError if the model has seen one of the scans, or if it
-    segments other structures.
+    are described in docs/reference/rows.md. `out/calibration.csv` and `out/reliability.png` say whether probabilities
+    mean what they say, and how much of the error is where the model is unsure. Raises ValueError if the model has seen
+    one of the scans, or if it segments none of their structures.
 
     Example::
 
-        rows = pg.evaluate(store, segmenter, "runs/ev", method="full")
+        rows = pg.evaluate(store, segmenter, "runs/evaluation", method="full")
         print(rows.groupby("structure")["dice"].mean())
     """
     import pandas as pd
 
     from pixelglobal.config.overrides import resolve
+    from pixelglobal.data.store import Store
     from pixelglobal.devices import default_device
     from pixelglobal.evaluation.evaluate import evaluate as evaluate_cases
-    from pixelglobal.training.checkpoints import read_model
+    from pixelglobal.evaluation.evaluate import evaluate_folder
 
     config = resolve(preset, settings)
-    opened, folder = _opened(store), Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    trained = Model(model)
+    folder = Path(out) if out is not None else trained.folder.parent / "evaluation"
+    columns = {"method": method, "seed": trained.facts["seed"]}
+    if not isinstance(store, Store) and Path(store).is_dir() and not (Path(store) / "cohort.json").is_file():
+        written = evaluate_folder(
+            config, Path(store), trained.folder, folder, default_device(), columns=columns, progress=progress
+        )
+        return pd.read_parquet(written)
+    opened = _opened(store)
+    cases = getattr(opened.splits, config.evaluate.split)
+    if not cases:
+        raise ValueError(f"the {config.evaluate.split} split of {opened.root} is empty; give evaluate.split=validation")
     written = evaluate_cases(
-        config,
-        opened,
-        Path(model),
-        folder,
-        default_device(),
-        cases=getattr(opened.splits, config.evaluate.split),
-        columns={"method": method, "seed": read_model(Path(model))[1]["seed"]},
-        progress=progress,
+        config, opened, trained.folder, folder, default_device(), cases=cases, columns=columns, progress=progress
     )
     return pd.read_parquet(written)
-
-
-def load_model(folder: AnyPath) -> LoadedModel:
-    """A trained model as a PyTorch module that takes slices in HU: a segmenter, or a pre-trained network.
-
-    folder: what `pretrain` or `finetune` returned. The module is on the CPU and in evaluation mode; `facts` says what
-    it is and which scans it has seen. Raises ValueError if the folder holds no model.
-
-    Example::
-
-        images_hu = store.read_case(store.splits.test[0]).image_hu
-        scores = pg.load_model("runs/ft/model")(images_hu)  # [B, H, W] to [B, L, H, W]
-    """
-    from pixelglobal.evaluation.loaded_model import load_model as load
-
-    return load(Path(folder))
 
 
 def _claim_run(folder: Path, config: Config) -> None:

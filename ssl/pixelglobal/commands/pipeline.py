@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from pixelglobal import api
 from pixelglobal.api.options import DEFAULT_PRESET
+from pixelglobal.commands.progress import progress_bar
 
 console = Console()
 MOST_NOTES = 20
@@ -33,8 +31,9 @@ Preset = Annotated[
     ),
 ]
 StoreFolder = Annotated[Path, typer.Option(help="The folder that `pixelglobal prepare` has written.")]
-RunFolder = Annotated[
-    Path, typer.Option(help="The folder of this run. The same command continues an interrupted run in it.")
+OptionalRunFolder = Annotated[
+    Path | None,
+    typer.Option(help="The folder of this run; the same command continues it. Without it, one in `runs`, by its name."),
 ]
 
 
@@ -57,7 +56,7 @@ def prepare(
     A scan that cannot be read is left out with the reason; the other scans are not affected.
     """
     words = [*(overrides or []), *([f"prepare.layout={layout}"] if layout else [])]
-    with _progress("Preparing scans") as progress:
+    with progress_bar("Preparing scans", console) as progress:
         opened = api.prepare(cohort, store, preset=preset, settings=words, on_ray=on_ray, progress=progress)
     for note in opened.notes[:MOST_NOTES]:
         console.print(f"{note}.", highlight=False)
@@ -75,27 +74,31 @@ def prepare(
 
 def pretrain(
     store: StoreFolder,
-    out: RunFolder,
+    out: OptionalRunFolder = None,
     overrides: Settings = None,
     preset: Preset = DEFAULT_PRESET,
-    variant: Annotated[
+    method: Annotated[
         str | None,
         typer.Option(help="A method as studies name it, for example go, gp, gpc or full: the rows of the ablation."),
     ] = None,
 ) -> None:
     """Pre-train without labels on the store's pre-training split."""
-    model = api.pretrain(store, out, preset=preset, settings=overrides or [], variant=variant)
-    console.print(f"Model: {model}", highlight=False, soft_wrap=True)
+    model = api.pretrain(store, out, preset=preset, settings=overrides or [], method=method, watch=True)
+    console.print(f"Model: {model.folder}", highlight=False, soft_wrap=True)
 
 
 def finetune(
     store: StoreFolder,
-    out: RunFolder,
+    out: OptionalRunFolder = None,
     overrides: Settings = None,
     preset: Preset = DEFAULT_PRESET,
     pretrained: Annotated[
         Path | None,
-        typer.Option(help="The model folder of a pre-training. Without it, training begins with random weights."),
+        typer.Option(help="The folder of a pre-training. Without it, training begins with random weights."),
+    ] = None,
+    patients: Annotated[
+        int | None,
+        typer.Option(help="How many labelled training patients it sees. Without it, all. [finetune.patients]"),
     ] = None,
 ) -> None:
     """Fine-tune a segmenter on the store's training split.
@@ -103,18 +106,24 @@ def finetune(
     Training begins with a pre-trained model or with random weights. The model of the epoch with the best validation
     Dice is kept.
     """
-    from pixelglobal.training.checkpoints import read_model
-
-    model = api.finetune(store, out, preset=preset, settings=overrides or [], pretrained=pretrained)
-    facts = read_model(model)[1]
+    model = api.finetune(store, pretrained, out, preset=preset, settings=overrides or [], patients=patients, watch=True)
+    facts = model.facts
     console.print(f"{facts['transfer']}; best validation Dice {facts['best_dice']:.4f}", highlight=False)
-    console.print(f"Model: {model}", highlight=False, soft_wrap=True)
+    console.print(f"Model: {model.folder}", highlight=False, soft_wrap=True)
 
 
 def evaluate(
-    store: StoreFolder,
-    model: Annotated[Path, typer.Option(help="The model folder of a fine-tuning.")],
-    out: Annotated[Path, typer.Option(help="The folder for the rows and for the predicted labels as NIfTI.")],
+    store: Annotated[
+        Path,
+        typer.Option(help="A store, or a folder of labelled scans, such as an external test set, which is read whole."),
+    ],
+    model: Annotated[Path, typer.Option(help="The folder of a fine-tuning.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder for the rows and the predicted labels. Without it, `evaluation` beside the model."
+        ),
+    ] = None,
     overrides: Settings = None,
     preset: Preset = DEFAULT_PRESET,
     method: Annotated[str, typer.Option(help="The name of the method in the rows.")] = "model",
@@ -122,24 +131,28 @@ def evaluate(
     """Segment the held-out patients and score them.
 
     The labels are saved as NIfTI on the grids of the scans, and the scores as rows for `pixelglobal significance`.
+    Whether probabilities mean what they say, and whether errors lie where the model is unsure, is in calibration.csv.
     """
-    with _progress("Evaluating patients") as progress:
+    with progress_bar("Evaluating patients", console) as progress:
         api.evaluate(store, model, out, preset=preset, settings=overrides or [], method=method, progress=progress)
-    console.print(f"Rows: {out / 'rows.parquet'}", highlight=False, soft_wrap=True)
+    folder = out or api.Model(model).folder.parent / "evaluation"
+    for name in ("rows.parquet", "calibration.csv", "reliability.png"):
+        console.print(f"Written: {folder / name}", highlight=False, soft_wrap=True)
 
 
 def uncertainty(
     store: StoreFolder,
-    model: Annotated[Path, typer.Option(help="The model folder of a pre-training with pixel matching.")],
+    model: Annotated[Path, typer.Option(help="The folder of a fine-tuning, or of a pre-training with pixel matching.")],
     out: Annotated[Path, typer.Option(help="The folder for the maps, one NIfTI file for each scan.")],
     cases: Annotated[
         str | None, typer.Option(help="The names of scans, with commas. Without it, the test split is used.")
     ] = None,
 ) -> None:
-    """Map the uncertainty of a pre-trained teacher.
+    """Map the uncertainty of a pre-trained teacher, or of a fine-tuned model.
 
-    The maps are saved as NIfTI on the grids of the scans; the values are between 0 and 1, and NaN where the prepared
-    slices do not reach.
+    Of a pre-training it is the paper's U, of a fine-tuning the entropy of the labels over dropout passes. The maps are
+    saved as NIfTI on the grids of the scans; the values are between 0 and 1, and NaN where the prepared slices do not
+    reach.
     """
     from pixelglobal.data.store import Store
     from pixelglobal.devices import default_device
@@ -147,17 +160,10 @@ def uncertainty(
 
     opened = Store.open(store)
     chosen = cases.split(",") if cases else opened.splits.test
-    with _progress("Mapping uncertainty") as progress:
+    if not chosen:
+        raise ValueError(f"the test split of {store} is empty, so there is no scan to map; name some with --cases A,B")
+    with progress_bar("Mapping uncertainty", console) as progress:
         for done, case in enumerate(chosen, 1):
             write_uncertainty(model, opened, case, out, default_device())
             progress(done, len(chosen))
     console.print(f"{len(chosen)} maps in {out}", highlight=False)
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time that is left, and the function that moves it: (done, total)."""
-    columns = [*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

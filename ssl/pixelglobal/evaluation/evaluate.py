@@ -38,10 +38,10 @@ def evaluate(
     """Predict every case, save it as NIfTI on its own grid, score it there, and write `out/rows.parquet`.
 
     columns: constants of every row, such as study, method and seed. Each row also says whether its structure was
-    labelled for the model. Calibration is in `out/calibration.csv`, one row
-    for each scan, and `out/reliability.png`. Structures that the model knows are scored, by their names. Raises
-    ValueError if it knows none of the store's, if it was trained on slices that were made otherwise, and if one of the
-    cases was among those it was trained on.
+    labelled for the model; structures that the model does not know are left out. Calibration is in
+    `out/calibration.csv`, one row for each scan, and `out/reliability.png`. Raises ValueError if the model knows none
+    of the store's structures, if it was trained on slices that were made otherwise, and if one of the cases was among
+    those it was trained on.
     """
     ensemble = Ensemble([model], device, grid=store.grid)
     if ensemble.grid != store.grid:

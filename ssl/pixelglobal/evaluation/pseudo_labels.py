@@ -19,7 +19,7 @@ from pixelglobal.config.schema import Config
 from pixelglobal.data.slices import SliceBatch
 from pixelglobal.data.store import Store
 from pixelglobal.devices import autocast
-from pixelglobal.evaluation.predict import load_segmenter
+from pixelglobal.evaluation.load_segmenter import load_segmenter
 from pixelglobal.seeds import derive
 from pixelglobal.training.pretrain import pretraining_cases
 from pixelglobal.views.intensity import normalize
