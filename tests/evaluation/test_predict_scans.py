@@ -94,6 +94,21 @@ def test_a_file_of_one_volume_in_four_dimensions_and_with_a_slope(predicted, mod
     np.testing.assert_array_equal(np.asarray(ours.dataobj)[..., 0], expected)
 
 
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_scans_of_other_formats_come_back_on_their_grid(predicted, models, tmp_path, ending):
+    sitk = pytest.importorskip("SimpleITK")
+    scans, labels, summary = predicted
+    case = summary["case"][0]
+    image = sitk.ReadImage(scans / f"{case}.nii.gz")
+    sitk.WriteImage(sitk.Flip(image, [True, False, True]), tmp_path / f"scan{ending}")
+    pg.predict(tmp_path / f"scan{ending}", tmp_path / "out", model=models[0])
+    ours = sitk.ReadImage(tmp_path / "out/scan.nii.gz")
+    expected = sitk.Flip(sitk.ReadImage(labels / f"{case}.nii.gz"), [True, False, True])
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(expected))
+    for facts in ("GetOrigin", "GetSpacing", "GetDirection"):
+        np.testing.assert_allclose(getattr(ours, facts)(), getattr(expected, facts)(), atol=1e-4)
+
+
 def test_probabilities_and_uncertainty_are_maps_on_the_scan(predicted, models, tmp_path):
     scans, _, _ = predicted
     summary = pg.predict(scans, tmp_path, model=models, probabilities=True, uncertainty=True)

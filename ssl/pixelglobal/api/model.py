@@ -70,6 +70,9 @@ class Model(os.PathLike[str]):
     def __fspath__(self) -> str:
         return str(self.folder)
 
+    def __str__(self) -> str:
+        return str(self.folder)
+
     def __repr__(self) -> str:
         return f"Model({str(self.folder)!r})"
 
@@ -103,8 +106,9 @@ class Model(os.PathLike[str]):
         from pixelglobal.data.file_grid import as_in_file
         from pixelglobal.evaluation.predict_scans import Wanted, scans_in, segment_scan
 
-        [case] = scans_in(Path(scan))[:1]
-        result = segment_scan(case, self._ensemble, Wanted(uncertainty=True, mirrors=mirrors))
+        cohort = scans_in(Path(scan))
+        [case] = cohort.cases[:1]
+        result = segment_scan(cohort, case, self._ensemble, Wanted(uncertainty=True, mirrors=mirrors))
         for reason in result.flags:
             warnings.warn(f"{scan}: {reason}", stacklevel=2)
         unsure = result.segmentation.uncertainty

@@ -8,6 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from pixelglobal.data.itk_formats import open_itk
 from pixelglobal.files import write_file
 
 
@@ -16,7 +17,7 @@ def write_labels_like(scan: Path, path: Path, labels: np.ndarray) -> None:
 
     A type that cannot hold every label is replaced by uint8.
     """
-    source: Any = nib.load(scan)
+    source = _opened(scan)
     dtype, highest = source.get_data_dtype(), labels.max(initial=0)
     holds = np.issubdtype(dtype, np.number) and highest.astype(dtype) == highest
     _write_like(source, path, labels, dtype if holds else np.dtype(np.uint8))
@@ -24,12 +25,23 @@ def write_labels_like(scan: Path, path: Path, labels: np.ndarray) -> None:
 
 def write_map_like(scan: Path, path: Path, values: np.ndarray) -> None:
     """Write values [Z, H, W] of a scan as float32 NIfTI exactly as the scan's file lies: shape, orientation, affine."""
-    _write_like(nib.load(scan), path, values, np.dtype(np.float32))
+    _write_like(_opened(scan), path, values, np.dtype(np.float32))
 
 
 def as_in_file(scan: Path, array: np.ndarray) -> np.ndarray:
     """Values [Z, H, W] of a scan as an array of the shape and order that the scan's file has."""
-    return _as_in(nib.load(scan), array)
+    return _as_in(_opened(scan), array)
+
+
+def _opened(scan: Path) -> Any:
+    """The header of a scan as that of a NIfTI file, which NRRD, MHA and MHD files have not: their grid, and int16."""
+    if scan.name.endswith((".nii", ".nii.gz")):
+        return nib.load(scan)
+    raw = open_itk(scan, None)
+    nowhere = np.broadcast_to(np.int16(0), raw.shape)  # takes no memory
+    image = nib.Nifti1Image(nowhere, raw.affine)
+    image.header.set_xyzt_units("mm")
+    return image
 
 
 def _as_in(source: Any, array: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pixelglobal.config.schema import Config
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.store import Store
 from pixelglobal.data.stored_grid import StoredGrid, crop_or_pad, resample_labels
-from pixelglobal.data.volumes import read_labels, read_volume
+from pixelglobal.data.volumes import read_labels
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def scans_of_store(store: Store, cases: Sequence[str]) -> LabelledScans:
 
 def scans_of_folder(folder: Path, grid: StoredGrid, config: Config) -> LabelledScans:
     """Every labelled scan of a folder; ValueError if there is none. grid: that of the model."""
-    cohort = read_cohort(folder)
+    cohort = read_cohort(folder, config.prepare)
     by_name = {case.case: case for case in cohort.cases if case.label is not None}
     if not by_name:
         raise ValueError(
@@ -72,15 +72,16 @@ def scans_of_folder(folder: Path, grid: StoredGrid, config: Config) -> LabelledS
     rule = cohort.absent_structures or config.prepare.absent_structures
 
     def read(name: str) -> LabelledScan:
-        case, n = by_name[name], len(cohort.structures)
-        scan = read_volume(case.image, case.label, case=case.case, patient=case.patient, n_structures=n)
+        n = len(cohort.structures)
+        scan = cohort.load(by_name[name], cohort.code, config.prepare.channel)
         assert scan.labels is not None
         present = np.bincount(scan.labels.ravel(), minlength=n + 1)[1:] > 0
+        looked_for = scan.looked_for or (True,) * n
         resampled = resample_labels(scan.labels, scan.spacing_mm, grid.in_plane_spacing_mm)
         return LabelledScan(
             scan.case, scan.patient, grid.slices_of(scan.image_hu, scan.spacing_mm),
             crop_or_pad(resampled, grid.image_size, fill=0), scan.labels, scan.spacing_mm, scan.affine,
-            tuple(bool(there) or rule == "absent" for there in present),
+            tuple(seen and (bool(there) or rule == "absent") for seen, there in zip(looked_for, present, strict=True)),
             hashlib.sha256(np.ascontiguousarray(scan.image_hu, "<i2").tobytes()).hexdigest(),
         )  # fmt: skip
 

@@ -6,18 +6,18 @@ A scan is read once as int16, and worked on a few slices at a time: 512 x 512 x 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import find_objects, generate_binary_structure, label
 
-from pixelglobal.data.cohorts import Case, case_name
+from pixelglobal.data.cohorts import ENDINGS, Case, Cohort, case_name
 from pixelglobal.data.file_grid import write_labels_like, write_map_like
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.stored_grid import StoredGrid
-from pixelglobal.data.volumes import Volume, read_volume
+from pixelglobal.data.volumes import Volume, write_labels, write_map
 from pixelglobal.evaluation.ensemble import Ensemble, Segmentation
 from pixelglobal.files import write_file
 
@@ -33,16 +33,20 @@ class Wanted:
     mirrors: bool = False  # the mean with mirrored slices
 
 
-def scans_in(path: Path) -> tuple[Case, ...]:
-    """The scans of a file, or of a folder in any layout that `prepare` reads; ValueError if there are none."""
+def scans_in(path: Path) -> Cohort:
+    """The scans of a file, or of a folder in any layout that `prepare` reads, without their labels.
+
+    Raises ValueError if there are none.
+    """
     if path.is_dir():
-        return read_cohort(path).cases
+        cohort = read_cohort(path)
+        return replace(cohort, cases=tuple(replace(case, label=None) for case in cohort.cases))
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder; expected a scan, or a folder of scans")
     name = case_name(path)
     if name is None:
-        raise ValueError(f"{path}: is no scan that can be read; expected a .nii or .nii.gz file, or a folder of scans")
-    return (Case(name, name, path, None),)
+        raise ValueError(f"{path}: is no scan that can be read; expected {', '.join(ENDINGS)}, or a folder of scans")
+    return Cohort(name, (), (), None, (Case(name, name, path, None),))
 
 
 def predict_scans(
@@ -57,7 +61,8 @@ def predict_scans(
     progress: called with the scans that are done, in parts, and with the number of all scans.
     Raises ValueError if there are no scans, or if a result would replace a scan.
     """
-    cases = scans_in(path)
+    cohort = scans_in(path)
+    cases = cohort.cases
     for case in cases:
         if case.image.resolve().parent == out.resolve():
             raise ValueError(f"{out} is the folder of {case.image.name}, which a result could replace; give another")
@@ -68,7 +73,7 @@ def predict_scans(
             if progress:
                 progress(done + part / whole, len(cases))
 
-        rows += _rows_of(case, ensemble, out, wanted, within)
+        rows += _rows_of(cohort, case, ensemble, out, wanted, within)
         write_file(out / "summary.csv", pd.DataFrame(rows).to_csv(index=False))
         within(1, 1)
     return pd.DataFrame(rows)
@@ -91,13 +96,13 @@ class SegmentedScan:
 
 
 def segment_scan(
-    case: Case, ensemble: Ensemble, wanted: Wanted, progress: Callable[[int, int], None] | None = None
+    cohort: Cohort, case: Case, ensemble: Ensemble, wanted: Wanted, progress: Callable[[int, int], None] | None = None
 ) -> SegmentedScan:
-    """Read and segment one scan. Raises ValueError if it cannot be read.
+    """Read and segment one scan of a cohort. Raises ValueError if it cannot be read.
 
     progress: called with slices done and slices in all.
     """
-    volume = read_volume(case.image, case=case.case, patient=case.patient)
+    volume = cohort.load(case, cohort.code, None)
     rows, columns = volume.image_hu.shape[1:]
     images = ensemble.grid.slices_of(volume.image_hu, volume.spacing_mm)
     flags = ensemble.flags(images, volume.spacing_mm, (rows, columns))
@@ -107,14 +112,14 @@ def segment_scan(
 
 
 def _rows_of(
-    case: Case, ensemble: Ensemble, out: Path, wanted: Wanted, within: Callable[[int, int], None]
+    cohort: Cohort, case: Case, ensemble: Ensemble, out: Path, wanted: Wanted, within: Callable[[int, int], None]
 ) -> list[dict[str, object]]:
     try:
-        scan = segment_scan(case, ensemble, wanted, within)
+        scan = segment_scan(cohort, case, ensemble, wanted, within)
     except (ValueError, MemoryError) as error:
         reason = str(error) or "there is not enough memory"
         return [{"case": case.case, "structure": "", "flags": "", "error": reason}]
-    write_labels_like(case.image, out / f"{case.case}.nii.gz", scan.labels)
+    _write_labels(case, out, scan, ensemble.structures)
     maps = {"uncertainty": scan.segmentation.uncertainty, "disagreement": scan.segmentation.disagreement}
     if scan.segmentation.probabilities is not None:
         names = ("background", *ensemble.structures)
@@ -122,8 +127,26 @@ def _rows_of(
             maps[f"probability_{_file_name(name)}"] = values
     for name, stored in maps.items():
         if stored is not None:
-            write_map_like(case.image, out / f"{case.case}_{name}.nii.gz", scan.on_the_scan(stored, np.nan))
+            values, path = scan.on_the_scan(stored, np.nan), out / f"{case.case}_{name}.nii.gz"
+            if case.series:
+                write_map(path, values, scan.volume.affine)
+            else:
+                write_map_like(case.image, path, values)
     return _summary(scan, ensemble.structures)
+
+
+def _write_labels(case: Case, out: Path, scan: SegmentedScan, structures: Sequence[str]) -> None:
+    """As NIfTI like the scan's file; of a DICOM series as NIfTI in canonical orientation, as RTSTRUCT and as SEG."""
+    path = out / f"{case.case}.nii.gz"
+    if not case.series:
+        write_labels_like(case.image, path, scan.labels)
+        return
+    from pixelglobal.data.dicom_results import write_rtstruct, write_seg
+
+    write_labels(path, scan.labels, scan.volume.affine)
+    write_rtstruct(case.series, out / f"{case.case}_RTSTRUCT.dcm", scan.labels, structures)
+    if scan.labels.any():  # a SEG has at least one segment
+        write_seg(case.series, out / f"{case.case}_SEG.dcm", scan.labels, structures)
 
 
 def _summary(scan: SegmentedScan, structures: Sequence[str]) -> list[dict[str, object]]:
