@@ -76,7 +76,7 @@ def test_a_model_does_what_the_functions_do(after_the_examples):
     assert uncertainty.shape == saved.shape
     assert Path(model) == Path("runs/finetune-full/model") == pg.Model("runs/finetune-full").folder
     assert model.facts["kind"] == "segmenter"
-    with pytest.raises(ValueError, match=r"holds no model: model\.json is missing"):
+    with pytest.raises(ValueError, match=r"holds no model: model\.safetensors is missing"):
         pg.Model("runs")
     ours, theirs = after_the_examples["rows"], after_the_examples["rows_before"]
     pd.testing.assert_frame_equal(ours.drop(columns="method"), theirs.drop(columns="method"))

@@ -129,7 +129,8 @@ def follow(command, words, code):
         names = words.pop(0).split("|")
         assert set(names) <= set(command.commands), f"`{code}`: there is no command {names}"
         command = command.commands[names[0]]
-    if any(parameter.name == "study" for parameter in command.params) and words and not words[0].startswith("-"):
+    of_study = any(p.name == "study" and p.param_type_name == "argument" for p in command.params)
+    if of_study and words and not words[0].startswith("-"):
         assert words[0].lower() in {*STUDIES, "all", "name", "study", "study|all"}, f"`{code}`: no study {words[0]}"
     known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--install-completion"}
     for word in words:

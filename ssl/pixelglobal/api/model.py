@@ -58,14 +58,9 @@ class Model(os.PathLike[str]):
     """
 
     def __init__(self, folder: AnyPath) -> None:
-        from pixelglobal.training.checkpoints import model_folder
+        from pixelglobal.training.checkpoints import require_model
 
-        self.folder = model_folder(Path(folder))
-        if not (self.folder / "model.json").is_file():
-            raise ValueError(
-                f"{folder} holds no model: model.json is missing. Expected the folder of a run that `pretrain` or "
-                "`finetune` wrote"
-            )
+        self.folder = require_model(Path(folder))
 
     def __fspath__(self) -> str:
         return str(self.folder)

@@ -98,7 +98,7 @@ def finetune(
     ] = None,
     patients: Annotated[
         int | None,
-        typer.Option(help="How many labelled training patients it sees. Without it, all. [finetune.patients]"),
+        typer.Option(help="How many labelled training patients it sees. Without it, all."),
     ] = None,
 ) -> None:
     """Fine-tune a segmenter on the store's training split.
@@ -148,7 +148,7 @@ def uncertainty(
         str | None, typer.Option(help="The names of scans, with commas. Without it, the test split is used.")
     ] = None,
 ) -> None:
-    """Map the uncertainty of a pre-trained teacher, or of a fine-tuned model.
+    """Map where a pre-trained or fine-tuned model is unsure.
 
     Of a pre-training it is the paper's U, of a fine-tuning the entropy of the labels over dropout passes. The maps are
     saved as NIfTI on the grids of the scans; the values are between 0 and 1, and NaN where the prepared slices do not

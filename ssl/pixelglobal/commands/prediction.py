@@ -73,12 +73,13 @@ def export(
     scan: Annotated[
         Path | None, typer.Option(help="A scan whose middle slice is compared. [default: a synthetic patient]")
     ] = None,
-    rows: Annotated[Path | None, typer.Option(help="rows.parquet of an evaluation, for the model card.")] = None,
+    rows: Annotated[Path | None, typer.Option(help="The rows.parquet of an evaluation, for the model card.")] = None,
     licence: Annotated[str | None, typer.Option(help="The licence of the weights, for the model card.")] = None,
 ) -> None:
-    """Write a trained network for timm, smp, MONAI, nnU-Net, TorchScript or ONNX.
+    """Write a trained network for another library.
 
-    The other library loads the file and must give the same outputs as ours for a slice; otherwise nothing is kept.
+    It is one of timm, smp, MONAI, nnU-Net, TorchScript and ONNX. The library loads the file and must give the same
+    outputs as ours for a slice; otherwise nothing is kept.
     """
     certificate = api.export(run, out, to=to, scan=scan, rows=rows, licence=licence)
     console.print(

@@ -95,7 +95,7 @@ def _outlines(mask: np.ndarray) -> list[np.ndarray]:
     if not mask.any():
         return []
     padded = np.pad(mask, 1).astype(float)
-    lines: list[np.ndarray] = contourpy.contour_generator(z=padded).lines(0.5)
+    lines: Any = contourpy.contour_generator(z=padded).lines(0.5)
     return [line[:-1] - 1 for line in lines]  # the last point is the first again
 
 

@@ -86,16 +86,22 @@ def model_folder(folder: Path) -> Path:
     return inner if not (folder / "model.json").is_file() and (inner / "model.json").is_file() else folder
 
 
-def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts of a run or of its model folder; a clear error when it is none."""
+def require_model(folder: Path) -> Path:
+    """The model folder of a run, or the folder itself. Raises ValueError if it holds no model."""
     folder = model_folder(folder)
-    weights, facts = folder / "model.safetensors", folder / "model.json"
-    for path in (weights, facts):
-        if not path.is_file():
+    for name in ("model.safetensors", "model.json"):
+        if not (folder / name).is_file():
             raise ValueError(
-                f"{folder} holds no model: {path.name} is missing. Expected the folder of a run that "
+                f"{folder} holds no model: {name} is missing. Expected the folder of a run that "
                 "`pixelglobal pretrain` or `pixelglobal finetune` wrote, or its `model` folder"
             )
+    return folder
+
+
+def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a run or of its model folder; a clear error when it is none."""
+    folder = require_model(folder)
+    weights, facts = folder / "model.safetensors", folder / "model.json"
     try:
         return load_file(weights), json.loads(facts.read_text())
     except Exception as error:
