@@ -51,6 +51,36 @@ def comparison_table(
     corrected, see `with_families`. missing: what becomes of scores that other methods or runs have, see `owed_scores`.
     Raises ValueError for rows that cannot be right or that a claim cannot be made from.
     """
+    made, scores = compared(
+        rows, reference=reference, metric=metric, unit=unit, test=test, claim=claim, primary=primary, family=family,
+        correction=correction, missing=missing, methods=methods, n_resamples=n_resamples, seed=seed,
+    )  # fmt: skip
+    printed = [METRICS["dice"], METRICS["hausdorff"]] if metric == "dice" else [metric_of(metric)]
+    order, structures = list(made.table.values), made.table.structures
+    tables = [made.table]
+    tables += [score_table(scores, one, order, structures, by_slice=unit == "slice") for one in printed[1:]]
+    units: list[Unit] = ["patient", "slice"] if unit == "both" else [unit]
+    frame, best = comparison_frame(tables, scores, made.comparisons, reference, units)
+    return Table(title, _caption(reference, printed, made.claim), metric_card(made), frame, made.comparisons, best)
+
+
+def compared(
+    rows: pd.DataFrame,
+    *,
+    reference: str,
+    metric: str,
+    unit: UnitOption = "patient",
+    test: Test = "sign_flip",
+    claim: Claim | None = None,
+    primary: Sequence[str] | None = None,
+    family: Family = "holm",
+    correction: str = "holm",
+    missing: Missing = "refuse",
+    methods: Sequence[str] | None = None,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[MadeFrom, pd.DataFrame]:
+    """All that a table of one metric is made of, and the scores behind its means; arguments of `comparison_table`."""
     tested = metric_of(metric)
     rows = _with_printable_structures(complete_rows(rows))
     if tested.column not in rows.columns or rows[tested.column].isna().all():
@@ -66,14 +96,13 @@ def comparison_table(
     structures = [s for s in rows.loc[rows["contoured"], "structure"].unique() if s in scored]
     by_slice = unit == "slice"
     claim, kept, left_out = claim_of(score_table(shown, tested, methods, structures, by_slice=by_slice), claim)
-    printed = [METRICS["dice"], METRICS["hausdorff"]] if metric == "dice" else [tested]
     shown = _of_runs(shown, kept.runs)
-    tables = [score_table(shown, one, methods, structures, by_slice=by_slice) for one in printed]
+    table = score_table(shown, tested, methods, structures, by_slice=by_slice)
     units: list[Unit] = ["patient", "slice"] if unit == "both" else [unit]
     if claim == "method":
-        tests = contrasts_of_methods(tables[0], reference)
+        tests = contrasts_of_methods(table, reference)
     else:
-        of_unit = dict.fromkeys(units, tables[0])
+        of_unit = dict.fromkeys(units, table)
         if unit == "both":
             of_unit["slice"] = score_table(owed.slices, tested, methods, structures, by_slice=True)
         how: dict[str, Any] = {"test": test, "n_resamples": n_resamples, "seed": seed}
@@ -81,11 +110,9 @@ def comparison_table(
     comparisons = pd.DataFrame(tests)
     if tests:
         comparisons = with_families(comparisons, named, family=family, correction=correction)
-    frame, best = comparison_frame(tables, shown, comparisons, reference, units)
-    made_from = MadeFrom(
-        owed, shown, tables[0], comparisons, reference, claim, unit, test, family, correction, named, left_out
-    )
-    return Table(title, _caption(reference, printed, claim), metric_card(made_from), frame, comparisons, best)
+    return MadeFrom(
+        owed, shown, table, comparisons, reference, claim, unit, test, family, correction, named, left_out
+    ), shown
 
 
 def _with_printable_structures(rows: pd.DataFrame) -> pd.DataFrame:
