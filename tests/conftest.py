@@ -97,3 +97,13 @@ def finished_study(store, tiny, tmp_path_factory):
         pretrain_once(pipeline)
         finetune_and_evaluate_once(pipeline, out)
     return request
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Headless Chromium for all tests that look at pages."""
+    from tests.browser import Browser
+
+    running = Browser(tmp_path_factory.mktemp("chromium"))
+    yield running
+    running.close()
