@@ -24,6 +24,7 @@ from experiments.runner import registration
 from experiments.runner.plan import make_plan, show_plan
 from experiments.runner.progress import counts, overview, shown
 from experiments.runner.results import publish, refuse_other_versions
+from experiments.runner.run_list import read_run_lists, write_run_list
 from experiments.runner.stages import check_writable
 from experiments.runner.tune import run_all
 from experiments.selection import (
@@ -121,6 +122,8 @@ def run(
     """Run what is not finished of a study, then write its report and print its verdict."""
     selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
     pipelines, config = selection.all_pipelines, selection.config
+    for one in selection.studies:
+        write_run_list(one, selection.pipelines[one.name], out)
     if not all(pipeline.evaluate.is_complete for pipeline in pipelines):
         at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray([FOLDER]))
         with shown(pipelines, console, at_once):
@@ -179,11 +182,12 @@ def browse(
     out: Annotated[Path, typer.Option(help="The folder of the studies to show.")] = RUNS,
     port: Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")] = 8100,
 ) -> None:
-    """Show the reports of a folder in the browser of this machine, and print the command for TensorBoard."""
-    if not reports_of(out):
-        raise ValueError(f"no study in {out.resolve()} has a report yet: run one, or give another --out")
+    """Show the studies and runs of a folder in the browser of this machine, live, and the command for TensorBoard."""
+    studies = dict.fromkeys([*(page.parent.name for page in reports_of(out)), *read_run_lists(out)])
+    if not studies:
+        raise ValueError(f"no study in {out.resolve()} has runs or a report yet: run one, or give another --out")
     server = server_of(out, port)
-    console.print(f"http://127.0.0.1:{server.server_port}/ shows {', '.join(p.parent.name for p in reports_of(out))}")
+    console.print(f"http://127.0.0.1:{server.server_port}/ shows {', '.join(studies)}", soft_wrap=True)
     console.print(f"{tensorboard_command(out)}    shows the trials; Ctrl-C ends this", soft_wrap=True)
     with suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -1,20 +1,34 @@
-"""`python -m experiments browse --out OUT`: the reports of a folder in this machine's browser."""
+"""`python -m experiments browse --out OUT`: studies and their runs in this machine's browser, while they run and after.
+
+/                 the board: studies with verdicts, runs with their state, curves, logs and settings
+/board.json       what the board shows, read anew from the folders each time
+/run.json?name=   one run: its curves, the end of its logs, its settings
+/STUDY/...        the reports and their files
+"""
 
 from __future__ import annotations
 
-import html
+import json
 import shlex
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-import pandas as pd
+import jinja2
 
+from experiments.report.curves import FINETUNING, PRETRAINING, curves_data
+from experiments.report.figures import Curve
+from experiments.report.palette import DARK, LIGHT, looks
+from experiments.runner.run_list import ListedRun, read_run_lists
 from pixelglobal.files import read_json_object
+from pixelglobal.training.runs import read_metrics
 
 SHOWN = {".html", ".svg", ".png", ".pdf", ".csv", ".md", ".tex"}  # of OUT/STUDY; weights, scans and rows are not served
+TEMPLATES = Path(__file__).parent / "templates"
+LOG_LINES = 12
 
 
 def reports_of(out: Path) -> list[Path]:
@@ -27,60 +41,100 @@ def tensorboard_command(out: Path) -> str:
     return f"tensorboard --logdir {shlex.quote(str(out / 'tune'))}"
 
 
-def index_page(out: Path) -> str:
-    """A page that lists studies, with links to their reports, and the runs that have finished."""
-    items = "".join(
-        f'<li><a href="{html.escape(page.parent.name)}/report.html">{html.escape(page.parent.name)}</a>'
-        f"{html.escape(_verdicts(page.parent))}</li>"
-        for page in reports_of(out)
-    )
-    runs = out / "runs.parquet"
-    shown = pd.read_parquet(runs).drop(columns="config") if runs.is_file() else pd.DataFrame()
-    table = shown.to_html(index=False, border=0, na_rep="") if len(shown) else ""
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
-        f"<title>Studies in {html.escape(str(out))}</title>"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}"
-        "td,th{padding:.2rem .6rem;text-align:left;border-top:1px solid #ddd}table{border-collapse:collapse;"
-        "font-size:.85rem}</style>"
-        f"<h1>Studies</h1><ul>{items or '<li>no study has a report yet</li>'}</ul>"
-        f"<p>Trials in TensorBoard: <code>{html.escape(tensorboard_command(out))}</code></p>"
-        f"<h2>Runs</h2>{table}</html>"
-    )
+def board_of(out: Path) -> dict[str, Any]:
+    """All studies and runs of a folder as the board shows them."""
+    lists = read_run_lists(out)
+    names = dict.fromkeys([*(page.parent.name for page in reports_of(out)), *lists])
+    studies, runs = [], []
+    for name in names:
+        listed = lists.get(name, {"title": name, "runs": []})
+        own = [_on_the_board(name, run) for run in listed["runs"]]
+        best = max((run for run in own if run["best"] is not None), key=lambda run: run["best"], default=None)
+        studies.append(
+            {"name": name, "title": listed["title"], "verdicts": _verdicts(out / name),
+             "report": f"{name}/report.html" if (out / name / "report.html").is_file() else None,
+             "best": None if best is None else {"run": best["name"], "dice": best["best"]},
+             "states": {state: sum(run["state"] == state for run in own) for state in
+                        ("done", "running", "waiting", "failed")}}
+        )  # fmt: skip
+        runs += own
+    methods = looks(list(dict.fromkeys(run["method"] for run in runs))).values()
+    colors = [{**look.to_dict(), "light": LIGHT[look.number], "dark": DARK[look.number]} for look in methods]
+    return {"studies": studies, "runs": runs, "looks": colors, "tensorboard": tensorboard_command(out)}
 
 
-def _verdicts(folder: Path) -> str:
-    """The state of each cohort's verdict, as words behind the study's name."""
+def run_of(out: Path, name: str) -> dict[str, Any] | None:
+    """One run with its curves, the end of its logs and its error; None for a name that no list has."""
+    found = [run for one in read_run_lists(out).values() for run in one["runs"] if run.facts["name"] == name]
+    if not found:
+        return None
+    run: ListedRun = found[0]
+    curves, logs = {}, {}
+    for stage in run.stages:
+        lines = read_metrics(stage.folder)
+        logs[stage.kind] = [
+            ", ".join(f"{k}={v}" for k, v in line.items() if k != "time") for line in lines[-LOG_LINES:]
+        ]
+        panels = {"pretrain": PRETRAINING, "finetune": FINETUNING}.get(stage.kind)
+        if panels and lines:
+            curves[stage.kind] = curves_data([Curve(run.facts["method"], run.facts["seed"], lines)], panels)["panels"]
+    return {**run.facts, "curves": curves, "logs": logs, "error": run.error()}
+
+
+def _on_the_board(study: str, run: ListedRun) -> dict[str, Any]:
+    state, doing, share = run.state()
+    best = run.best_dice()
+    return {**run.facts, "study": study, "state": state, "doing": doing, "share": round(share, 3),
+            "best": None if best is None else round(best, 2)}  # fmt: skip
+
+
+def _verdicts(folder: Path) -> dict[str, dict[str, str]]:
+    """The state and reason of each cohort's verdict."""
     path = folder / "verdict.json"
     if not path.is_file():
-        return ""
+        return {}
     cohorts = read_json_object(path)["cohorts"]
-    return ": " + ", ".join(f"{verdict['state']} on {cohort}" for cohort, verdict in cohorts.items())
+    return {cohort: {"state": verdict["state"], "reason": verdict["reason"]} for cohort, verdict in cohorts.items()}
+
+
+def board_page(out: Path) -> str:
+    """The board's page; what it shows it asks for itself, again and again."""
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    vendored = (TEMPLATES / "vendor" / "plot.min.js").read_text()
+    return environment.get_template("board.html.j2").render(out=str(out), vendored=vendored)
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves the index and the files of reports; everything else of the folder stays unseen."""
+    """Serves the board and the files of reports; everything else of the folder stays unseen."""
 
     def do_GET(self) -> None:
-        """The index, or a file of a report."""
-        root = Path(self.directory).resolve()
-        if self.path in ("/", "/index.html"):
-            body = index_page(root).encode()
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            return
+        """The board, its data, or a file of a report."""
+        root, asked = Path(self.directory).resolve(), urlsplit(self.path)
+        if asked.path in ("/", "/index.html"):
+            return self._answer(board_page(root), "text/html; charset=utf-8")
+        if asked.path == "/board.json":
+            return self._answer(json.dumps(board_of(root)), "application/json")
+        if asked.path == "/run.json":
+            run = run_of(root, parse_qs(asked.query).get("name", [""])[0])
+            if run is not None:
+                return self._answer(json.dumps(run), "application/json")
         try:
-            asked = Path(self.translate_path(self.path)).resolve()
+            file = Path(self.translate_path(self.path)).resolve()
         except ValueError:  # no name of a file
-            asked = Path("/")
-        parts = asked.relative_to(root).parts if asked.is_relative_to(root) else ()
-        if len(parts) < 2 or parts[0] in ("stages", "tune", "rows", "plans") or asked.suffix not in SHOWN:
-            self.send_error(HTTPStatus.NOT_FOUND, "only reports are served")
-            return
-        super().do_GET()
+            file = Path("/")
+        parts = file.relative_to(root).parts if file.is_relative_to(root) else ()
+        if len(parts) < 2 or parts[0] in ("stages", "tune", "rows", "plans") or file.suffix not in SHOWN:
+            return self.send_error(HTTPStatus.NOT_FOUND, "only reports are served")
+        return super().do_GET()
+
+    def _answer(self, text: str, kind: str) -> None:
+        body = text.encode()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_HEAD(self) -> None:
         """Nobody needs it."""

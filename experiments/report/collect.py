@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments.report.figures import Curve, Overlay, UncertaintyPicture
 from experiments.runner.pipeline import Pipeline
-from pixelglobal.config.schema import Config
+from experiments.runner.run_list import flat_settings
 from pixelglobal.data.volumes import read_labels
 from pixelglobal.devices import default_device
 from pixelglobal.evaluation.uncertainty_maps import uncertainty_maps
@@ -135,17 +135,6 @@ def run_table(pipelines: Sequence[Pipeline]) -> list[dict[str, Any]]:
         records.append(record)
     columns = list(dict.fromkeys(key for record in records for key in record))
     return [{column: record.get(column, "") for column in columns} for record in records]
-
-
-def flat_settings(config: Config) -> dict[str, Any]:
-    """Every setting by its name on the command line, such as pretrain.batch_size."""
-    flat: dict[str, Any] = {}
-    for section, values in config.model_dump(mode="json").items():
-        if isinstance(values, dict):
-            flat |= {f"{section}.{name}": value for name, value in values.items()}
-        else:
-            flat[section] = values
-    return flat
 
 
 def leakage_note(pipelines: Sequence[Pipeline]) -> tuple[str, bool]:

@@ -6,7 +6,6 @@ Slices are shown as radiologists see them: the patient's right on the left side 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +13,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-
-from pixelglobal.config.registry import variants
 
 matplotlib.use("Agg")
 
@@ -34,23 +30,11 @@ INK = "#1a1d22"  # text and axes; the page shows this one colour in its own text
 GREY = "#8b949e"  # seen on white and on black
 
 
-# After Okabe and Ito, as the methods' own colours are; a method has one colour in every figure.
-STUDY_COLORS = {
-    "random": "#8b949e", "imagenet": "#6a3d9a",
-    "gpc_printed": "#66c2a5", "gpc_detached": "#b3de69", "gpc_hinge": "#009e73",
-    "full_printed": "#80b1d3", "full_detached": "#bebada", "full_hinge": "#1a80bb",
-}  # fmt: skip
-OTHER_COLORS = ("#a6761d", "#7570b3", "#66a61e", "#e7298a")  # of methods that have none above, in order
-
-
 # Bright, since they lie over grey CT.
 STRUCTURE_COLORS: tuple[str, ...] = ("#ff5c5c", "#4dc3ff", "#7dff6b", "#ffd23f", "#ff8cf0", "#b18cff")
 
 
 STRUCTURE_COLORS += ("#ff9e45", "#2ef0d0", "#c8ff3d", "#ffb3b3", "#8fb4ff", "#ffffff")
-
-
-SEED_LINES = ("-", "--", ":", "-.")
 
 
 STYLE: Any = {
@@ -67,6 +51,28 @@ STYLE: Any = {
     "font.size": 9,
     "legend.frameon": False,
 }
+
+
+PRINT: Any = STYLE | {
+    "font.size": 8,  # points at the size of print, for a column of 8.5 cm or a page of 17.5 cm
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "pdf.fonttype": 42,  # TrueType, which journals and editors of figures can read
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+}
+SINGLE_CM, DOUBLE_CM = 8.5, 17.5  # widths of a column and of a page
+
+
+@contextmanager
+def print_style() -> Iterator[None]:
+    """Text of 8 points at the size of print, and TrueType fonts in PDF."""
+    with plt.rc_context(PRINT):
+        yield
 
 
 @contextmanager
@@ -117,71 +123,6 @@ def svg(figure: Figure) -> str:
     plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
-
-
-def method_colors(methods: Sequence[str]) -> dict[str, str]:
-    """A colour for each method; the known methods have the same one in every figure of every study."""
-    known = STUDY_COLORS | {name: variant.color for name, (_, variant) in variants().items()}
-    others = [m for m in methods if m not in known]
-    return {m: known.get(m) or OTHER_COLORS[others.index(m) % len(OTHER_COLORS)] for m in methods}
-
-
-@house_style()
-def draw_curves(curves: Sequence[Curve], names: Mapping[str, str], title: str) -> Figure:
-    """One panel for each quantity of `names` ({key of the log: axis label}), one line for each training.
-
-    Colour is the method, line style the seed. A quantity that no training logged has a panel that says so.
-    """
-    figure, axes = plt.subplots(1, len(names), figsize=(3.1 * len(names), 2.9), layout="constrained", squeeze=False)
-    colors = method_colors(list(dict.fromkeys(c.method for c in curves)))
-    seeds = sorted({c.seed for c in curves})
-    styles = {seed: SEED_LINES[i % len(SEED_LINES)] for i, seed in enumerate(seeds)}
-    for axis, (key, label) in zip(axes[0], names.items(), strict=True):
-        for curve in curves:
-            points = [(line["step"], line[key]) for line in curve.lines if _is_number(line.get(key))]
-            if points:
-                mark = "o" if len(points) == 1 else None
-                color, style = colors[curve.method], styles[curve.seed]
-                axis.plot(*zip(*points, strict=True), color=color, ls=style, marker=mark, ms=3, lw=1.3)
-        if not axis.lines:
-            axis.text(0.5, 0.5, "not logged", transform=axis.transAxes, ha="center", color=GREY)
-        axis.set(xlabel="step", ylabel=label)
-        axis.grid(alpha=0.35, lw=0.5)
-    handles = [Line2D([], [], color=color, label=m) for m, color in colors.items()]
-    handles += [Line2D([], [], color=INK, lw=1, ls=styles[s], label=f"seed {s}") for s in seeds[: len(SEED_LINES)]]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
-@house_style()
-def draw_patients(rows: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Each patient's mean 3-D DSC over the patient's structures in each run as a dot; lines join a patient's means over
-    runs; bars are the averages of the tables."""
-    volumes = rows[(rows["slice_index"] == -1) & rows["contoured"].astype(bool)]
-    each = volumes.groupby(["method", "seed", "patient"])["dice"].mean() * 100
-    means = each.groupby(["method", "patient"]).mean().unstack("method")[list(methods)]
-    of_structures = volumes.groupby(["method", "structure", "patient"])["dice"].mean().groupby(["method", "structure"])
-    averages = of_structures.mean().groupby("method").mean() * 100
-    colors = method_colors(methods)
-    figure, axis = plt.subplots(figsize=(2.2 + 1.6 * len(methods), 3.8), layout="constrained")
-    for values in means.to_numpy():
-        axis.plot(range(len(methods)), values, color=GREY, lw=0.7, alpha=0.6, zorder=1)
-    for i, method in enumerate(methods):
-        runs = each[method]
-        seeds = sorted(runs.index.get_level_values("seed").unique())
-        for k, seed in enumerate(seeds):
-            shift = 0.3 * (k - (len(seeds) - 1) / 2) / len(seeds)
-            y = runs[seed].to_numpy()
-            axis.scatter(np.full(len(y), i + shift), y, s=14, color=colors[method], alpha=0.75, zorder=2, lw=0)
-        mean = averages[method]
-        axis.hlines(mean, i - 0.24, i + 0.24, color=colors[method], lw=2.2, zorder=3)
-        axis.annotate(f"{mean:.1f}", (i + 0.26, mean), va="center", fontsize=9, fontweight="bold")
-    axis.set(xticks=range(len(methods)), xticklabels=methods, ylabel="mean DSC of a patient (%)")
-    axis.set_xlim(-0.5, len(methods) - 0.4)
-    axis.grid(axis="y", alpha=0.35, lw=0.5)
-    return figure
 
 
 @house_style()
@@ -239,10 +180,6 @@ def draw_uncertainty(pictures: Sequence[UncertaintyPicture]) -> Figure:
     axes[1][0].set_ylabel("uncertainty", fontsize=9)
     figure.colorbar(shown, ax=axes[1].tolist(), shrink=0.85, label="U (entropy / ln K)", ticks=[0, 0.25, 0.5, 0.75, 1])
     return figure
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _show(axis: Any, image: np.ndarray, aspect: float, colors: str, limits: tuple[float, float]) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import pandas as pd
-
+from experiments.report.behind import runs_behind
+from experiments.report.case_viewer import viewer_data
 from experiments.report.collect import (
     by_cohort,
     collapses,
@@ -23,21 +23,44 @@ from experiments.report.collect import (
     run_table,
     uncertainty_of,
 )
-from experiments.report.contrast_table import contrast_table
-from experiments.report.figures import draw_curves, draw_overlays, draw_patients, draw_uncertainty
-from experiments.report.learning_curve import draw_learning_curve
+from experiments.report.curves import FINETUNING, PRETRAINING, curves_data, draw_curves
+from experiments.report.figures import DOUBLE_CM, SINGLE_CM, draw_overlays, draw_uncertainty
+from experiments.report.from_rows import (
+    CohortRows,
+    behind_rows,
+    cohorts_of,
+    compact_tables,
+    lead_pictures,
+    named_for,
+    other_tables,
+    patients_picture,
+    verdict_lines,
+)
 from experiments.report.page import Picture, Report, write_report
+from experiments.report.palette import Look, looks
+from experiments.report.provenance import GLOSSARY, checklist, methods_paragraph, write_ro_crate
+from experiments.report.strip import strip_of
+from experiments.report.verdict_words import badges
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.plan import against_actual
 from experiments.runner.registration import compared_with_registration
+from experiments.runner.run_list import write_run_list
 from experiments.studies.study import Study, one_word
 from experiments.studies.verdict import Verdict
 from pixelglobal.data.store import Store
 from pixelglobal.files import write_file, write_json
-from pixelglobal.tables.comparison import comparison_table
-from pixelglobal.tables.learning_curve import learning_table
-from pixelglobal.tables.paper import beside_paper
+from pixelglobal.tables.results_table import ResultsTable
 from pixelglobal.tables.table import Table
+
+PRETRAINING_CAPTION = (
+    "Pre-training: each method's mean over its runs, with their range as a band. The losses of different methods "
+    "cannot be compared. Our local loss can fall while the network collapses; the pixel cross-entropy would then rise "
+    "and the information of the head fall."
+)
+FINETUNING_CAPTION = (
+    "Fine-tuning: each method's mean over its runs, with their range as a band. A star is the epoch with the best "
+    "validation Dice of a run, which is the one that is tested."
+)
 
 
 @dataclass(frozen=True)
@@ -57,29 +80,37 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
     """
     rows = rows_of(pipelines)
     write_file(folder / "rows.parquet", lambda path: rows.to_parquet(path, index=False))
-    cohorts = by_cohort(finished(pipelines))
-    verdicts = {cohort: study.verdict(rows[rows["cohort"] == cohort]) for cohort in cohorts}
+    of_cohorts = by_cohort(finished(pipelines))
+    cohorts = cohorts_of(study, rows)
+    verdicts = {one.cohort: one.verdict for one in cohorts}
     write_json(folder / "verdict.json", {"study": study.name, "criterion": study.criterion, "cohorts": {
         cohort: verdict.to_dict() for cohort, verdict in verdicts.items()}})  # fmt: skip
+    methods = looks(list(dict.fromkeys(pipeline.run.method for pipeline in pipelines)))
+    words = {method: look.words for method, look in methods.items()}
     tables: list[Table] = []
     pictures: list[Picture] = []
-    for cohort, of_cohort in cohorts.items():
-        made, drawn = _of_cohort(study, of_cohort, rows[rows["cohort"] == cohort], verdicts[cohort])
-        if len(cohorts) > 1:
-            word = one_word(cohort)
-            made = [replace(table, run_filter=f"-{word}-seed") for table in made]
-            drawn = [replace(p, name=f"{p.name}_{word}", heading=f"{p.heading}, {cohort}") for p in drawn]
+    for one in cohorts:
+        made, several = other_tables(study, one), len(cohorts) > 1
+        if several:
+            made = [replace(table, run_filter=f"-{one_word(one.cohort)}-seed") for table in made]
         tables += made
-        pictures += drawn
+        of_cohort = _of_decisive(of_cohorts[one.cohort], one)
+        pictures += [named_for(picture, one, several) for picture in _pictures(of_cohort, one, methods)]
     leakage, leaked = leakage_note(pipelines)
     registered, deviations = compared_with_registration(study, pipelines, folder.parent)
     warnings = [*([leakage] if leaked else []), *failures(pipelines), *collapses(pipelines), *deviations]
     report = Report(
-        title=f"{study.title} on {' and '.join(cohorts)}",
+        title=f"{study.title} on {' and '.join(verdicts)}",
         question=study.question,
-        verdicts=_spoken(verdicts),
+        verdicts=verdict_lines(study, cohorts),
+        badges=badges(study, verdicts, registered),
+        strip=strip_of(study, pipelines),
+        lead=lead_pictures(cohorts, methods),
+        results={
+            one.cohort: _with_ceiling(compact_tables(study, one, words), of_cohorts[one.cohort]) for one in cohorts
+        },
         tables=tables,
-        pictures=[*pictures, *_training(pipelines)],
+        pictures=[*pictures, *_training(pipelines, methods)],
         runs=run_table(pipelines),
         notes=[
             registered or "Not registered before it was run: its contrasts and rule are those of this version.",
@@ -93,25 +124,23 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
             **_estimate(study, pipelines, folder.parent),
             **environment_of(pipelines),
         },
+        methods=list(methods),
+        behind={**behind_rows(cohorts), "runs": runs_behind(pipelines)},
+        paper={
+            "Methods": methods_paragraph(study, pipelines),
+            "Checklist (CLAIM, Metrics Reloaded)": checklist(study, pipelines, registered, leakage),
+            "Glossary": GLOSSARY,
+        },
+        cases=_cases(study, _of_decisive(of_cohorts[cohorts[0].cohort], cohorts[0]), cohorts[0]),
     )
-    return StudyReport(write_report(report, folder), tuple(tables), verdicts, tuple(warnings))
+    page = write_report(report, folder)
+    write_run_list(study, pipelines, folder.parent)
+    write_ro_crate(study, pipelines, folder, {cohort: str(verdict) for cohort, verdict in verdicts.items()})
+    return StudyReport(page, tuple(tables), verdicts, tuple(warnings))
 
 
-def _spoken(verdicts: dict[str, Verdict]) -> list[str]:
-    """The verdict of each cohort; its name only where there are several."""
-    return [str(v) if len(verdicts) == 1 else f"{cohort}. {v}" for cohort, v in verdicts.items()]
-
-
-def _of_cohort(
-    study: Study, pipelines: Sequence[Pipeline], rows: pd.DataFrame, verdict: Verdict
-) -> tuple[list[Table], list[Picture]]:
-    """Tables and pictures of one cohort."""
-    methods = list(dict.fromkeys(pipeline.run.method for pipeline in pipelines))
-    title = f"{study.title} on {rows['cohort'].iloc[0]}"
-    contrasts = [contrast_table(verdict, f"{title}: what the verdict rests on")]
-    ceiling = _ceiling(pipelines[0].run.store)
-    tables = [replace(one, metric_card=(*one.metric_card, *ceiling)) for one in _tables(study, rows, methods, title)]
-    return [*tables, *contrasts], _pictures(pipelines, rows, methods)
+def _with_ceiling(tables: Sequence[ResultsTable], pipelines: Sequence[Pipeline]) -> list[ResultsTable]:
+    return [replace(table, card=(*table.card, *_ceiling(pipelines[0].run.store))) for table in tables]
 
 
 def _ceiling(store: Store) -> list[str]:
@@ -130,77 +159,39 @@ def _estimate(study: Study, pipelines: Sequence[Pipeline], out: Path) -> dict[st
     return {f"plan of {name} against actual": lines for name, lines in said.items() if lines}
 
 
-def _tables(study: Study, rows: pd.DataFrame, methods: list[str], title: str) -> list[Table]:
-    """The tables of one cohort."""
-    reference = study.reference if study.reference in methods else methods[-1]
-    primary = [c.baseline for c in study.contrasts if c.primary and c.method == reference and c.baseline in methods]
-    if rows["labelled_patients"].nunique() > 1:
-        return [learning_table(rows, reference=reference, title=title, primary=primary)]
-    few_runs = rows.groupby("method")["seed"].nunique().min() < 3  # then the slices, as in the paper, stand below
-    unit: Literal["patient", "both"] = "both" if few_runs else "patient"
-    tables = [comparison_table(rows, reference=reference, title=title, unit=unit, primary=primary)]
-    beside = beside_paper(rows, cohort=rows["cohort"].iloc[0], table=study.paper_table)
-    return tables if beside is None else [*tables, beside]
-
-
-def _pictures(pipelines: Sequence[Pipeline], rows: pd.DataFrame, methods: list[str]) -> list[Picture]:
-    """The pictures of one cohort."""
-    pictures = []
-    most = rows["labelled_patients"].max()
-    if rows["labelled_patients"].nunique() > 1:
-        caption = (
-            "Average DSC by number of labelled patients (the paper's Figure 5): means of runs, a dot for every run."
-        )
-        pictures.append(Picture("learning", "Learning curve", caption, draw_learning_curve(rows, methods)))
-        rows = rows[rows["labelled_patients"] == most]
-        pipelines = [pipeline for pipeline in pipelines if pipeline.labelled_patients == most]
-        methods = [method for method in methods if method in set(rows["method"])]
-    pictures += [
-        Picture(
-            "patients",
-            "Patients",
-            "Each dot is the mean over the structures of one test patient in one training run; grey lines join a "
-            "patient's means over runs; bars are the averages of the table.",
-            draw_patients(rows, methods),
-        ),
-        Picture(
-            "overlays",
-            "Overlays",
-            "Test slices with the reference and each method's first run as contours (the paper's Figure 3).",
-            draw_overlays(overlays_of(pipelines)),
-        ),
-    ]
+def _pictures(pipelines: Sequence[Pipeline], one: CohortRows, methods: Mapping[str, Look]) -> list[Picture]:
+    """The pictures of one cohort, of the runs with the fewest labelled patients."""
+    pictures = [patients_picture(one, methods)]
+    caption = "Test slices with the reference and each method's first run as contours (the paper's Figure 3)."
+    pictures.append(Picture("overlays", "Overlays", caption, draw_overlays(overlays_of(pipelines))))
     if maps := uncertainty_of(pipelines):
         caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
         pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
     return pictures
 
 
-def _training(pipelines: Sequence[Pipeline]) -> list[Picture]:
+def _cases(study: Study, pipelines: Sequence[Pipeline], one: CohortRows) -> dict[str, Any] | None:
+    """The case viewer of a cohort, by the gain of the study's first contrast."""
+    first = study.contrasts[0]
+    return viewer_data(pipelines, one.decisive, first.method, first.baseline)
+
+
+def _of_decisive(pipelines: Sequence[Pipeline], one: CohortRows) -> list[Pipeline]:
+    fewest = one.decisive["labelled_patients"].min()
+    return [pipeline for pipeline in pipelines if pipeline.labelled_patients == fewest]
+
+
+def _training(pipelines: Sequence[Pipeline], methods: Mapping[str, Look]) -> list[Picture]:
     """The curves of all trainings."""
     pictures = []
-    if pretraining := curves_of(pipelines, "pretrain"):
-        names = {
-            "loss": "loss, each method's own",
-            "loss_global": "global loss",
-            "loss_pixel": "local loss, Eq. 6",
-            "cross_entropy_pixel": "pixel cross-entropy",
-            "uncertainty": "mean uncertainty U",
-        }
-        caption = (
-            "Pre-training, one line for each run; the losses of different methods cannot be compared. Our local loss "
-            "can fall while the network collapses; the pixel cross-entropy would then rise."
-        )
-        pictures.append(
-            Picture("pretraining", "Pre-training", caption, draw_curves(pretraining, names, "Pre-training"))
-        )
-    names = {"loss": "training loss", "validation_dice": "validation Dice"}
-    pictures.append(
-        Picture(
-            "finetuning",
-            "Fine-tuning",
-            "Fine-tuning, one line for each run; the best validation Dice is what is tested.",
-            draw_curves(curves_of(pipelines, "finetune"), names, "Fine-tuning"),
-        )
-    )
+    for kind, name, heading, panels, caption in (
+        ("pretrain", "pretraining", "Pre-training", PRETRAINING, PRETRAINING_CAPTION),
+        ("finetune", "finetuning", "Fine-tuning", FINETUNING, FINETUNING_CAPTION),
+    ):
+        curves = curves_of(pipelines, kind)
+        data = curves_data(curves, panels)
+        if not data["panels"]:
+            continue
+        wide, narrow = (draw_curves(curves, panels, methods, width_cm=width) for width in (DOUBLE_CM, SINGLE_CM))
+        pictures.append(Picture(name, heading, caption, wide, "", narrow, "curves", data))
     return pictures

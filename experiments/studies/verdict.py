@@ -183,24 +183,46 @@ def primary_endpoint(rows: pd.DataFrame) -> ScoreTable:
 
 
 def _tested(table: ScoreTable, contrast: Contrast) -> ContrastResult:
-    seeds = {method: set(runs) for method, runs in table.runs.items()}
-    both = sorted(seeds.get(contrast.method, set()) & seeds.get(contrast.baseline, set()))
-    beside = [method for method, runs in seeds.items() if runs.issuperset(both)]  # their runs inform the error, too
-    table = table.with_runs(dict.fromkeys(beside, both)) if both else table
-    patients = table.patients[table.units_with(None)]
-    independent = [table.independent_runs(method, None) for method in beside] if both else []
-    shared = independent[0][0] if independent else []
+    seeds = shared_seeds(table, contrast)
+    results = compared_with_all(table, contrast.method, seeds, None)
+    if results:
+        comparison = results[contrast.baseline]
+        return ContrastResult(contrast, len(seeds), comparison.n_patients, comparison)
+    if seeds:
+        table = table.with_runs({contrast.method: list(seeds), contrast.baseline: list(seeds)})
+    independent = table.independent_runs(contrast.method, None)[0] if seeds else []
+    return ContrastResult(contrast, len(independent), int(table.units_with(None).sum()))
+
+
+def shared_seeds(table: ScoreTable, contrast: Contrast) -> tuple[int, ...]:
+    """The seeds of the training runs that both methods of a contrast have."""
+    return tuple(sorted(set(table.runs.get(contrast.method, ())) & set(table.runs.get(contrast.baseline, ()))))
+
+
+def compared_with_all(
+    table: ScoreTable, method: str, seeds: Sequence[int], structure: str | None
+) -> dict[str, MethodComparison]:
+    """A method against every other that has these runs, by the other's name, on a structure or (None) on average.
+
+    Empty with fewer than 3 independent runs or 2 patients.
+    """
+    if not seeds:
+        return {}
+    beside = [m for m, runs in table.runs.items() if set(runs).issuperset(seeds)]  # their runs inform the error, too
+    table = table.with_runs({m: list(seeds) for m in beside})
+    patients = table.patients[table.units_with(structure)]
+    independent = [table.independent_runs(m, structure) for m in beside]
+    shared = independent[0][0]
     if len(shared) < FEWEST_RUNS or len(patients) < 2:
-        return ContrastResult(contrast, len(shared), len(patients))
+        return {}
     results = compare_methods(
         np.concatenate([scores.ravel() for _, scores in independent]),
         methods=np.repeat(beside, len(shared) * len(patients)),
         runs=np.tile(np.repeat(shared, len(patients)), len(beside)),
         patients=np.tile(patients, len(beside) * len(shared)),
-        reference=contrast.method,
+        reference=method,
     )
-    [comparison] = [result for result in results if result.method_b == contrast.baseline]
-    return ContrastResult(contrast, len(both), len(patients), comparison)
+    return {str(result.method_b): result for result in results}
 
 
 def _what_is_missing(too_few: Sequence[ContrastResult]) -> str:

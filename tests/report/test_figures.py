@@ -8,19 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
 
+from experiments.report.curves import curves_data, draw_curves
 from experiments.report.figures import (
+    DOUBLE_CM,
+    SINGLE_CM,
     STRUCTURE_COLORS,
     Curve,
     Overlay,
     UncertaintyPicture,
-    draw_curves,
     draw_overlays,
-    draw_patients,
     draw_uncertainty,
-    method_colors,
     svg,
 )
+from experiments.report.page import write_picture_file
+from experiments.report.palette import looks
+from experiments.report.patients import draw_patients
 
 LEFT, RIGHT = slice(4, 8), slice(24, 28)  # columns run from the patient's left to the right
 
@@ -55,11 +59,7 @@ def test_the_same_figure_is_the_same_text():
     assert svg(draw_overlays([overlay()])) == svg(draw_overlays([overlay()]))
 
 
-def test_a_method_has_one_colour_in_every_figure():
-    assert method_colors(["full"])["full"] == method_colors(["random", "gp", "full"])["full"]
-    colors = method_colors(["random", "go", "gp", "gpc", "full", "gl", "pgl", "mine", "yours"])
-    assert len(set(colors.values())) == 9
-    assert len(method_colors([f"m{i}" for i in range(30)])) == 30
+def test_structures_have_colours_of_their_own():
     assert len(set(STRUCTURE_COLORS)) == 12
 
 
@@ -148,17 +148,17 @@ def rows_of(values, seeds=(0, 1)):
 
 def test_every_patient_and_seed_is_a_dot_and_every_patient_a_line():
     rows = rows_of({"random": [0.5, 0.6, 0.7], "full": [0.6, 0.7, 0.8]})
-    axis = draw_patients(rows, ["random", "full"]).axes[0]
+    axis = draw_patients(rows, looks(["random", "full"]), width_cm=SINGLE_CM).axes[0]
     dots = np.concatenate([c.get_offsets() for c in axis.collections if len(c.get_offsets()) == 3])
     assert dots.shape == (2 * 2 * 3, 2)
-    assert sorted(dots[:, 1].round()) == sorted([50, 60, 70, 60, 70, 80] * 2)
+    assert sorted(dots[:, 0].round()) == sorted([50, 60, 70, 60, 70, 80] * 2)
     assert len(axis.lines) == 3
     assert {t.get_text() for t in axis.texts} == {"62.5", "72.5"}  # the mean over structures
 
 
 def test_a_patient_that_one_method_lacks_breaks_nothing():
     rows = rows_of({"random": [0.5, 0.6, 0.7], "full": [0.6, 0.7]})
-    assert svg(draw_patients(rows, ["random", "full"]))
+    assert svg(draw_patients(rows, looks(["random", "full"]), width_cm=SINGLE_CM))
 
 
 def test_curves_of_many_methods_with_gaps():
@@ -167,15 +167,47 @@ def test_curves_of_many_methods_with_gaps():
                               {"step": 4, "validation_dice": None}])
         for i in range(12) for seed in range(6)
     ]  # fmt: skip
-    figure = draw_curves(logs, {"loss": "loss", "validation_dice": "Dice"}, "Fine-tuning")
-    loss, dice = figure.axes
-    assert len(loss.lines) == 72
+    panels = {"loss": "loss", "validation_dice": "Dice"}
+    figure = draw_curves(logs, panels, looks([f"m{i}" for i in range(12)]), width_cm=DOUBLE_CM)
+    loss = figure.axes[0]
+    assert len(loss.lines) == 12  # the mean over the seeds of each method, with their range as a band
+    assert len(loss.collections) == 12
     assert list(loss.lines[0].get_xdata()) == [1, 3]
-    assert [t.get_text() for t in dice.texts] == ["not logged"]
+    assert [axis.get_title() for axis in figure.axes if axis.get_title()] == ["loss"]  # Dice was never logged
+    data = curves_data(logs, panels)
+    assert [panel["key"] for panel in data["panels"]] == ["loss"]
+    assert len(data["panels"][0]["lines"]) == 72
+
+
+def test_the_best_epoch_is_that_of_the_highest_validation_dice():
+    lines = [{"step": i, "validation_dice": dice} for i, dice in enumerate([0.1, 0.5, 0.4])]
+    [panel] = curves_data([Curve("full", 0, lines)], {"validation_dice": "Dice"})["panels"]
+    assert panel["lines"][0]["best"] == 1
+
+
+def test_long_logs_are_short_in_the_page():
+    lines = [{"step": i, "loss": float(i)} for i in range(10_000)]
+    [panel] = curves_data([Curve("full", 0, lines)], {"loss": "loss"})["panels"]
+    assert len(panel["lines"][0]["steps"]) <= 160
+    assert np.mean(panel["lines"][0]["values"]) == pytest.approx(4999.5, rel=0.01)
 
 
 def test_no_training_gives_an_empty_panel():
-    assert "not logged" in words(draw_curves([], {"loss": "loss"}, "Pre-training"))
+    assert "not logged" in words(draw_curves([], {"loss": "loss"}, {}, width_cm=SINGLE_CM))
+
+
+@pytest.mark.parametrize("width_cm", [SINGLE_CM, DOUBLE_CM])
+def test_figures_for_print_have_text_of_8_points_and_truetype_fonts(width_cm, tmp_path):
+    rows = rows_of({"random": [0.5, 0.6, 0.7], "full": [0.6, 0.7, 0.8]})
+    figure = draw_patients(rows, looks(["random", "full"]), width_cm=width_cm)
+    assert figure.get_size_inches()[0] * 2.54 == pytest.approx(width_cm)
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert texts
+    assert {text.get_fontsize() for text in texts} == {8}
+    write_picture_file(figure, tmp_path / "figure.pdf")
+    content = (tmp_path / "figure.pdf").read_bytes()
+    assert b"/FontFile2" in content  # TrueType, embedded
+    assert b"/Type3" not in content
 
 
 def test_nothing_to_draw_is_said():

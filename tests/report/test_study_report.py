@@ -73,4 +73,5 @@ def test_two_cohorts_have_a_verdict_each(copy):
     made = report_study(STUDIES["comparison"], [*pipelines, *second], copy.out / "comparison")
     assert list(made.verdicts) == ["Phantom", "Second"]
     page = made.page.read_text()
-    assert [f'<p class="verdict">{cohort}. ' in page for cohort in made.verdicts] == [True, True]
+    first = {cohort: f'<p class="verdict">{v.state.capitalize()} on {cohort}: ' for cohort, v in made.verdicts.items()}
+    assert [words in page for words in first.values()] == [True, True]

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.report.learning_curve import draw_learning_curve
+from experiments.report.learning_curve import draw_learning_curve, learning_points
+from experiments.report.palette import looks
 from pixelglobal.statistics.correction import correct_p_values
 from pixelglobal.statistics.paired import compare_paired
 from pixelglobal.tables.comparison import comparison_table
@@ -103,9 +104,10 @@ def test_one_test_patient_is_shown_and_not_tested(rows):
 
 
 def test_the_figure_shows_a_line_a_method_and_every_run(rows):
-    axis = draw_learning_curve(rows, ["random", "full"]).axes[0]
+    points = learning_points(rows, ["random", "full"])
+    axis = draw_learning_curve(points, looks(["random", "full"]), width_cm=8.5).axes[0]
     lines = [line for line in axis.lines if len(line.get_xdata()) == 3]
-    assert [line.get_label() for line in lines] == ["random", "full"]
-    assert list(lines[0].get_xdata()) == [4, 8, 40]
+    assert [line.get_label() for line in lines] == ["Random initialisation", "Pixel-global (ours)"]
+    assert np.allclose(lines[0].get_xdata(), [4, 8, 40], rtol=0.05)  # dodged
     dots = [line for line in axis.lines if line.get_linestyle() == "None"]
     assert sum(len(line.get_xdata()) for line in dots) == 2 * 3 * 2  # methods, numbers, runs

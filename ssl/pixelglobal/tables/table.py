@@ -85,7 +85,8 @@ class Table:
                 text = f"<strong>{text}</strong>" if best else text
                 if j == 0 and links and value in links:
                     text = f'<a href="{html.escape(links[value])}">{text}</a>'
-                cells.append(f"<{tag}>{text}</{tag.split()[0]}>")
+                label = f' data-label="{html.escape(head[j])}"' if j else ""
+                cells.append(f"<{tag}{label}>{text}</{tag.split()[0]}>")
             first = i == 0 or line[0][0] != ""
             body.append(f"<tr{' class=first' if first else ''}>" + "".join(cells) + "</tr>")
         header = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in head)
