@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from experiments.report.figures import Curve, Overlay, UncertaintyPicture
+from experiments.report.figures import Curve, Overlay
+from experiments.report.uncertainty import UncertaintyPicture
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.run_list import flat_settings
 from pixelglobal.data.volumes import read_labels
@@ -97,7 +98,8 @@ def uncertainty_of(pipelines: Sequence[Pipeline], count: int = 4) -> list[Uncert
             index = int(whole.label.flatten(1).count_nonzero(1).argmax())
             image = whole.image_hu[index : index + 1]
             u = uncertainty_maps(pipeline.pretrain.folder / "model", image, default_device())[0].numpy()
-            pictures.append(UncertaintyPicture(case, index, image[0].numpy(), u))
+            labels = whole.label[index].numpy()
+            pictures.append(UncertaintyPicture(case, index, image[0].numpy(), u, labels, pipeline.run.name))
         return pictures
     return []
 

@@ -103,17 +103,6 @@ class Overlay:
     structures: Sequence[str]
 
 
-@dataclass(frozen=True)
-class UncertaintyPicture:
-    """One slice and the teacher's uncertainty of its pixels, in [0, 1]."""
-
-    case: str
-    slice_index: int
-    image_hu: np.ndarray  # [H, W]
-    uncertainty: np.ndarray  # [H, W]
-    pixel_aspect: float = 1.0
-
-
 def svg(figure: Figure) -> str:
     """The figure as an SVG element and the figure closed; its text stays text, its white ground has id "background"."""
     figure.patch.set(gid="background", facecolor="white")
@@ -146,12 +135,12 @@ def draw_overlays(overlays: Sequence[Overlay]) -> Figure:
         box = _box_of_labels(overlay)
         shown = {"CT": np.zeros_like(overlay.reference), "reference": overlay.reference, **overlay.predictions}
         for axis, name in zip(row, columns, strict=True):
-            _show_ct(axis, overlay.image_hu[box], overlay.pixel_aspect)
-            _draw_labels(axis, shown[name][box], len(overlay.structures))
+            show_ct(axis, overlay.image_hu[box], overlay.pixel_aspect)
+            draw_labels(axis, shown[name][box], len(overlay.structures))
             if name in overlay.predictions:
                 axis.set_xlabel(_score(shown[name], overlay.reference, len(overlay.structures)), fontsize=8, labelpad=2)
         row[0].set_ylabel(f"{overlay.case}\nslice {overlay.slice_index}", fontsize=7)
-        _mark_sides(row[0])
+        mark_sides(row[0])
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=9)
     handles = [
@@ -162,27 +151,7 @@ def draw_overlays(overlays: Sequence[Overlay]) -> Figure:
     return figure
 
 
-@house_style()
-def draw_uncertainty(pictures: Sequence[UncertaintyPicture]) -> Figure:
-    """The paper's Figure 2: each slice over the teacher's uncertainty; brighter is less certain, from 0 to 1."""
-    if not pictures:
-        raise ValueError("there is no uncertainty map to draw: expected at least one picture")
-    figure, axes = plt.subplots(
-        2, len(pictures), figsize=(2.3 * len(pictures) + 0.8, 4.8), layout="constrained", squeeze=False
-    )
-    for axis, below, picture in zip(axes[0], axes[1], pictures, strict=True):
-        _show_ct(axis, picture.image_hu, picture.pixel_aspect)
-        axis.set_title(f"{picture.case}\nslice {picture.slice_index}", fontsize=7)
-        shown = _show(below, picture.uncertainty, picture.pixel_aspect, "magma", (0.0, 1.0))
-        below.set_xlabel(f"mean U {np.mean(picture.uncertainty):.2f}", fontsize=8, labelpad=2)
-    _mark_sides(axes[0][0])
-    axes[0][0].set_ylabel("CT", fontsize=9)
-    axes[1][0].set_ylabel("uncertainty", fontsize=9)
-    figure.colorbar(shown, ax=axes[1].tolist(), shrink=0.85, label="U (entropy / ln K)", ticks=[0, 0.25, 0.5, 0.75, 1])
-    return figure
-
-
-def _show(axis: Any, image: np.ndarray, aspect: float, colors: str, limits: tuple[float, float]) -> Any:
+def show(axis: Any, image: np.ndarray, aspect: float, colors: str, limits: tuple[float, float]) -> Any:
     """An image [H, W] with the patient's right on the left; its own pixels, so that files stay sharp and small."""
     low, high = limits
     flipped = image[:, ::-1]
@@ -192,11 +161,11 @@ def _show(axis: Any, image: np.ndarray, aspect: float, colors: str, limits: tupl
     return shown
 
 
-def _show_ct(axis: Any, image_hu: np.ndarray, aspect: float) -> None:
-    _show(axis, image_hu, aspect, "gray", WINDOW_HU)
+def show_ct(axis: Any, image_hu: np.ndarray, aspect: float) -> None:
+    show(axis, image_hu, aspect, "gray", WINDOW_HU)
 
 
-def _draw_labels(axis: Any, labels: np.ndarray, n_structures: int) -> None:
+def draw_labels(axis: Any, labels: np.ndarray, n_structures: int) -> None:
     """Each structure as a thin fill and a contour; a rim of background closes contours at the picture's edge."""
     flipped = np.pad(labels[:, ::-1], 1)
     across, along = np.arange(flipped.shape[1]) - 1, np.arange(flipped.shape[0]) - 1
@@ -244,7 +213,7 @@ def _score(labels: np.ndarray, reference: np.ndarray, n_structures: int) -> str:
     return f"DSC {100 * np.mean(scores):.1f} %" if scores else "nothing here"
 
 
-def _mark_sides(axis: Any) -> None:
+def mark_sides(axis: Any) -> None:
     """R and L of the patient at the sides of a slice."""
     for x, letter in ((0.03, "R"), (0.97, "L")):
         axis.text(x, 0.5, letter, transform=axis.transAxes, color="white", fontsize=8, ha="center", va="center",

@@ -41,6 +41,7 @@ class Picture:
     narrow: Figure | None = None  # the same for one column of print
     plot: str = ""
     data: Any = None
+    in_page: bool = True  # False: only its files are linked, as for slices that the case viewer shows
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
         "heading": picture.heading,
         "caption": picture.caption,
         "alt": picture.alt or picture.caption,
-        "svg": _for_the_page(shown, picture.name),
+        "svg": _for_the_page(shown, picture.name) if picture.in_page else "",
         "plot": picture.plot,
         "data": picture.data,
         "files": files,

@@ -24,7 +24,7 @@ from experiments.report.collect import (
     uncertainty_of,
 )
 from experiments.report.curves import FINETUNING, PRETRAINING, curves_data, draw_curves
-from experiments.report.figures import DOUBLE_CM, SINGLE_CM, draw_overlays, draw_uncertainty
+from experiments.report.figures import DOUBLE_CM, SINGLE_CM, draw_overlays
 from experiments.report.from_rows import (
     CohortRows,
     behind_rows,
@@ -40,6 +40,7 @@ from experiments.report.page import Picture, Report, write_report
 from experiments.report.palette import Look, looks
 from experiments.report.provenance import GLOSSARY, checklist, methods_paragraph, write_ro_crate
 from experiments.report.strip import strip_of
+from experiments.report.uncertainty import draw_uncertainty
 from experiments.report.verdict_words import badges
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.plan import against_actual
@@ -162,10 +163,14 @@ def _estimate(study: Study, pipelines: Sequence[Pipeline], out: Path) -> dict[st
 def _pictures(pipelines: Sequence[Pipeline], one: CohortRows, methods: Mapping[str, Look]) -> list[Picture]:
     """The pictures of one cohort, of the runs with the fewest labelled patients."""
     pictures = [patients_picture(one, methods)]
-    caption = "Test slices with the reference and each method's first run as contours (the paper's Figure 3)."
-    pictures.append(Picture("overlays", "Overlays", caption, draw_overlays(overlays_of(pipelines))))
+    caption = "For print: test slices with the reference and each method's first run (the paper's Figure 3)."
+    overlays = draw_overlays(overlays_of(pipelines))
+    pictures.append(Picture("overlays", "Overlays", caption, overlays, in_page=False))
     if maps := uncertainty_of(pipelines):
-        caption = "Test slices and the teacher's uncertainty of each pixel after pre-training (the paper's Figure 2)."
+        caption = (
+            f"Test slices and the uncertainty U of the teacher of {maps[0].model} after pre-training, inside the body "
+            "(the paper's Figure 2), with the reference as contours; last, mean U against the distance from a contour."
+        )
         pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
     return pictures
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -17,6 +17,9 @@ from experiments.runner.stages import Stage
 from pixelglobal.training.runs import read_metrics
 
 SECONDS_BETWEEN_LOOKS = 2.0
+
+
+LINES_BESIDE = 4  # of the live view, for its head, the time left and names that are folded
 
 
 SECONDS_BETWEEN_LINES = 15.0  # where the output is not a terminal
@@ -56,17 +59,43 @@ def seconds_left(pipelines: Sequence[Pipeline], at_once: int) -> float:
     return left["pretrain"] + (left["finetune"] + left["evaluate"]) / max(1, at_once)
 
 
-def overview(pipelines: Sequence[Pipeline]) -> Table:
-    """What every run is doing, and the best validation Dice that its fine-tuning has reached."""
+def overview(pipelines: Sequence[Pipeline], most: int | None = None) -> Table:
+    """What every run is doing, and the best validation Dice that its fine-tuning has reached; failed runs first.
+
+    most: lines that there is room for; the runs beyond them, which wait or are done, are counted in the last one. Names
+    are folded, never cut.
+    """
+    states = {pipeline.run.name: {words: state_of(s)[0] for words, s in (
+        ("pre-training", pipeline.pretrain), ("fine-tuning", pipeline.finetune), ("evaluation", pipeline.evaluate))
+        if s is not None} for pipeline in pipelines}  # fmt: skip
+    ordered = sorted(pipelines, key=lambda pipeline: _urgency(list(states[pipeline.run.name].values())))
+    shown_ones = ordered if most is None or len(ordered) <= most else ordered[: max(1, most - 1)]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("run", "pre-training", "fine-tuning", "best", "evaluation"):
-        table.add_column(column)
-    for pipeline in pipelines:
-        first, second, last = (
-            state_of(s)[0] if s else "none" for s in (pipeline.pretrain, pipeline.finetune, pipeline.evaluate)
-        )
-        table.add_row(pipeline.run.name, first, second, best_dice(pipeline), last)
+    for column in ("run", "state", "best"):
+        table.add_column(column, overflow="fold")
+    for pipeline in shown_ones:
+        table.add_row(pipeline.run.name, _doing(states[pipeline.run.name]), best_dice(pipeline))
+    if rest := [states[pipeline.run.name] for pipeline in ordered[len(shown_ones) :]]:
+        done = sum(of_run["evaluation"].startswith("done") for of_run in rest)
+        table.add_row(f"and {len(rest)} more", f"{done} done, {len(rest) - done} waiting or running", "")
     return table
+
+
+def _doing(states: Mapping[str, str]) -> str:
+    """The stage that is not done yet and what it does; the name of a stage is left out before a run begins."""
+    for stage, words in states.items():
+        if not words.startswith("done"):
+            return words if words == "waiting" and stage == next(iter(states)) else f"{stage}: {words}"
+    return "done"
+
+
+def _urgency(states: Sequence[str]) -> int:
+    """Failed runs before those that run, these before those that wait, and what is done last."""
+    if "failed" in states:
+        return 0
+    if states[-1].startswith("done"):
+        return 3
+    return 1 if any(not state.startswith(("waiting", "done", "none")) for state in states) else 2
 
 
 def best_dice(pipeline: Pipeline) -> str:
@@ -94,7 +123,8 @@ def shown(pipelines: Sequence[Pipeline], console: Console, at_once: int) -> Iter
     stop, began = threading.Event(), time.monotonic()
 
     def table() -> Group:
-        return Group(overview(pipelines), Text(clock(began, seconds_left(pipelines, at_once)), style="bold"))
+        room = max(3, console.height - LINES_BESIDE)  # so that the time left is always in sight
+        return Group(overview(pipelines, room), Text(clock(began, seconds_left(pipelines, at_once)), style="bold"))
 
     def watch() -> None:
         if console.is_terminal:

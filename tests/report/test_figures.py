@@ -17,14 +17,13 @@ from experiments.report.figures import (
     STRUCTURE_COLORS,
     Curve,
     Overlay,
-    UncertaintyPicture,
     draw_overlays,
-    draw_uncertainty,
     svg,
 )
 from experiments.report.page import write_picture_file
 from experiments.report.palette import looks
 from experiments.report.patients import draw_patients
+from experiments.report.uncertainty import UncertaintyPicture, body_of, draw_uncertainty, uncertainty_by_distance
 
 LEFT, RIGHT = slice(4, 8), slice(24, 28)  # columns run from the patient's left to the right
 
@@ -134,6 +133,23 @@ def test_uncertainty_is_on_the_scale_0_to_1():
     assert [m.get_clim() for m in maps] == [(0, 1), (0, 1)]
     assert maps[0].get_array()[0, 0] == pytest.approx(0.4)  # mirrored like the CT above it
     assert "mean U 0.30" in words(figure)
+
+
+def test_only_the_body_has_an_uncertainty_and_it_is_read_by_distance_from_borders():
+    image = np.full((20, 20), -1000, np.int16)
+    image[4:16, 4:16] = 0
+    image[9:11, 9:11] = -900  # air inside the body belongs to it
+    image[0, 0] = 0  # a speck outside
+    body = body_of(image)
+    assert body.sum() == 144
+    labels = np.zeros((20, 20), np.uint8)
+    labels[:, :10] = 1
+    u = np.tile(np.abs(np.arange(20) - 9.5) / 20, (20, 1))  # grows with the distance from the border at 10
+    distances, means = uncertainty_by_distance([UncertaintyPicture("c", 0, image, u, labels)])
+    assert distances == [1, 2, 3, 4, 5, 6]
+    assert means == pytest.approx([0.025 + 0.05 * i for i in range(6)])
+    figure = draw_uncertainty([UncertaintyPicture("c", 0, image, u, labels)])
+    assert np.isnan(figure.axes[2].images[0].get_array().filled(np.nan)).sum() == 400 - 144
 
 
 def rows_of(values, seeds=(0, 1)):

@@ -1,5 +1,6 @@
 """Progress: what a stage is doing, what is left and how long it takes are read from the stage folders alone."""
 
+import io
 import json
 import os
 import socket
@@ -97,8 +98,21 @@ def test_the_overview_has_a_line_for_each_run_with_its_best_validation(pipelines
     table = text_of(overview(pipelines[:1]))
     assert "run " in table
     assert "comparison-random-phantom-seed0" in table
-    assert "none" in table  # random initialisation has no pre-training
     assert "waiting" in table
+
+
+def test_many_runs_leave_room_failed_ones_come_first_and_names_are_whole(tiny, store, tmp_path):
+    runs = STUDIES["comparison"].runs(tiny, [store], seeds=range(45))
+    pipelines = [pipeline_of(run, tmp_path) for run in runs]
+    last = pipelines[-1]
+    last.finetune.folder.mkdir(parents=True)
+    (last.finetune.folder / "error.txt").write_text("ValueError: no")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(overview(pipelines, 20))
+    lines = console.export_text().splitlines()
+    assert lines[1].split() == [last.run.name, "fine-tuning:", "failed"]
+    assert len(lines) == 21  # a head and the 20 lines that there is room for
+    assert lines[-1].split() == ["and", "71", "more", "0", "done,", "71", "waiting", "or", "running"]
 
 
 def test_without_a_terminal_single_lines_say_what_runs(pipelines, monkeypatch):

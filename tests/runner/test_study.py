@@ -1,9 +1,8 @@
 """A whole study through Ray: rows and report are there, a second run does nothing, a failed run stops no other."""
 
+import base64
 import json
-import re
 import shutil
-import subprocess
 import sys
 import threading
 import urllib.error
@@ -13,9 +12,8 @@ import pandas as pd
 import pytest
 
 from experiments.report.browse import server_of
+from tests.browser import needs_chromium
 from tests.support import ROOT, TINY, experiments
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def command(*words):
@@ -180,12 +178,13 @@ def test_reports_can_be_browsed_and_nothing_else(study, address):
         with urllib.request.urlopen(address + path) as answer:
             return answer.read().decode()
 
-    index = get("/")
-    assert '<a href="comparison/report.html">comparison</a>: undecided on Phantom' in index
-    assert "evaluate-" in index
-    assert f"tensorboard --logdir {out / 'tune'}" in index
+    board = json.loads(get("/board.json"))
+    assert board["studies"][0]["verdicts"]["Phantom"]["state"] == "undecided"
+    assert {run["state"] for run in board["runs"]} == {"done"}
+    assert board["tensorboard"] == f"tensorboard --logdir {out / 'tune'}"
+    assert "<h1>Studies</h1>" in get("/")
     assert get("/comparison/report.html") == (out / "comparison/report.html").read_text()
-    assert get("/comparison/tables/table_1.csv").startswith("method,metric")
+    assert get("/comparison/tables/table_1.csv").startswith("method,structure,metric")
     model = next(out.glob("stages/*/model/model.json")).relative_to(out)
     for path in (f"/{model}", "/comparison/", "/../../etc/passwd", "/%2e%2e/store/cases.csv", "/runs.parquet"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -193,33 +192,20 @@ def test_reports_can_be_browsed_and_nothing_else(study, address):
 
 
 @pytest.mark.cluster
-def test_the_served_pages_work_in_a_browser(address, tmp_path):
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-
-    def opened(path, *what):
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                   f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0", *what,
-                   address + path]  # fmt: skip
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        assert "CONSOLE" not in answer.stderr
-        return answer.stdout
-
-    assert "comparison/report.html" in opened("/", "--dump-dom")
-    whole = opened("/comparison/report.html", "--dump-dom")
-    assert whole.count("<svg") == 5
-    assert "<table" in whole
-    assert not re.search(r'(src|href)="https?://', whole)
-    filtered = opened("/comparison/report.html#filter=random", "--dump-dom")
-    rows = re.findall(r"<tr[^>]*>(?:(?!</tr>).)*comparison-(?:full|random)-phantom-seed0.*?</tr>", filtered, flags=re.S)
-    assert len(rows) == 2
-    assert sum("hidden" in row[:30] for row in rows) == 1
-    opened("/comparison/report.html", f"--print-to-pdf={tmp_path / 'report.pdf'}")
-    printed = (tmp_path / "report.pdf").read_bytes()
-    assert printed.startswith(b"%PDF")
-    assert printed.count(b"/Type /Page\n") >= 3
+@needs_chromium
+def test_the_served_pages_work_in_a_browser(address, browser):
+    board = browser.open(address)
+    board.wait("document.querySelectorAll('#rows tr').length === 2")
+    page = browser.open(address + "/comparison/report.html#filter=random")
+    page.wait("document.getElementById('case-viewer').dataset.shown")
+    rows = "[...document.querySelectorAll('#run-table tbody tr')]"
+    assert page.ask(f"{rows}.filter(r => !r.hidden).map(r => r.cells[0].innerText)") == [
+        "comparison-random-phantom-seed0"
+    ]
+    assert page.ask("document.querySelectorAll('.plot svg').length") > 5
+    assert page.cut_off() == board.cut_off() == []
+    assert page.problems == board.problems == []
+    assert base64.b64decode(page.pdf()).startswith(b"%PDF")
 
 
 def test_the_messages_of_studies(store, tmp_path, monkeypatch, capsys):
