@@ -31,7 +31,7 @@ class Browser:
             assert time.monotonic() < deadline, "chromium did not start"
             time.sleep(0.1)
         self._address = f"http://127.0.0.1:{port.read_text().splitlines()[0]}"
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._tabs = asyncio.new_event_loop(), []
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def open(self, url, *, width=1280, dark=False):
@@ -40,6 +40,7 @@ class Browser:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             socket = json.load(answer)["webSocketDebuggerUrl"]
         tab = Tab(self._loop, socket)
+        self._tabs.append(tab)
         tab.call("Page.enable"), tab.call("Runtime.enable"), tab.call("Log.enable")
         tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -49,6 +50,8 @@ class Browser:
         return tab
 
     def close(self):
+        for tab in self._tabs:
+            tab.close()
         self._process.terminate()
         self._process.wait(timeout=SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -84,6 +87,10 @@ class Tab:
         said = await answer
         assert "error" not in said, said
         return said["result"]
+
+    def close(self):
+        """End the connection."""
+        self._run(self._session.close())
 
     def call(self, method, **values):
         """One command of the protocol."""

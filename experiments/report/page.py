@@ -110,7 +110,9 @@ def write_report(report: Report, out: Path) -> Path:
         results=results,
         tables=tables,
         pictures=[_write_picture(picture, out / "figures") for picture in report.pictures],
-        columns=list(dict.fromkeys(column for run in report.runs for column in run)),
+        columns=[
+            c for c in dict.fromkeys(column for run in report.runs for column in run) if not c.endswith(" folder")
+        ],
         facts=[_fact(heading, value) for heading, value in report.facts.items()],
         looks=list(known.values()),
         words={method: look.words for method, look in known.items()},
@@ -158,7 +160,7 @@ def _write_table(table: Table, folder: Path, number: int, runs: Iterable[Mapping
 
 def _write_picture(picture: Picture, folder: Path) -> dict[str, Any]:
     files, shown = [], ""
-    for figure, suffix, column in ((picture.figure, "", ""), (picture.narrow, "_single", ", single column")):
+    for figure, suffix, column in ((picture.figure, "", ""), (picture.narrow, "_single", " (one column)")):
         if figure is None:
             continue
         for ending in ("pdf", "png"):

@@ -14,10 +14,10 @@ from typing import Any
 from pixelglobal.config.registry import variants
 
 # The first two belong to our method and to random initialisation; the others are taken in their order.
-LIGHT = ("#1565b0", "#737b86", "#c17710", "#3713ec", "#5e2508", "#0f3548",
-         "#2f0c97", "#c1765c", "#675af2", "#205543", "#1095c1", "#875a1d")  # fmt: skip
-DARK = ("#62b0ff", "#8d96a1", "#ecda13", "#936d1f", "#ede8ab", "#cbebfb",
-        "#a921ed", "#ae42ae", "#f4e976", "#0a7b55", "#d29b2d", "#0fb361")  # fmt: skip
+LIGHT = ("#1565b0", "#737b86", "#c17710", "#205543", "#675af2", "#5e2508",
+         "#1095c1", "#c1765c", "#0f3548", "#875a1d", "#2f0c97", "#3713ec")  # fmt: skip
+DARK = ("#62b0ff", "#8d96a1", "#d29b2d", "#0fb361", "#a921ed", "#936d1f",
+        "#cbebfb", "#ede8ab", "#0a7b55", "#ecda13", "#ae42ae", "#f4e976")  # fmt: skip
 DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2), (4, 1, 1, 1, 1, 1))  # lengths of line and gap in points
 SYMBOLS = (("circle", "o"), ("square", "s"), ("triangle", "^"), ("diamond", "D"), ("star", "*"), ("wye", "v"),
            ("times", "X"))  # fmt: skip

@@ -82,10 +82,13 @@ def overview(pipelines: Sequence[Pipeline], most: int | None = None) -> Table:
 
 
 def _doing(states: Mapping[str, str]) -> str:
-    """The stage that is not done yet and what it does; the name of a stage is left out before a run begins."""
+    """The stage that failed, else the first that is not done, and what it does; "waiting" before a run begins."""
     for stage, words in states.items():
+        if words == "failed":
+            return f"{stage}: failed"
+    for place, (stage, words) in enumerate(states.items()):
         if not words.startswith("done"):
-            return words if words == "waiting" and stage == next(iter(states)) else f"{stage}: {words}"
+            return words if words == "waiting" and place == 0 else f"{stage}: {words}"
     return "done"
 
 

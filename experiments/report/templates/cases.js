@@ -103,7 +103,7 @@
       contours(svg, one, method, panel);
       const scale = make("span", { class: "case-scale", style: `width:${100 * bar / millimetres}%` }, `${bar} mm`);
       frame.append(canvas, svg, make("span", { class: "side r" }, "R"), make("span", { class: "side l" }, "L"), scale);
-      const figure = make("figure", { role: "group", "aria-label": `${words(method)}, case ${one.case}, slice ${one.z[state.slice]}` }, make("figcaption", {}, words(method)), frame, scores(one, method));
+      const figure = make("figure", { "aria-label": `${words(method)}, case ${one.case}, slice ${one.z[state.slice]}` }, make("figcaption", {}, words(method)), frame, scores(one, method));
       panels.append(figure);
     }
     at("case-viewer").dataset.shown = `${one.case}/${one.z[state.slice]}`;

@@ -136,7 +136,7 @@ PLOTS.curves = (place, { panels }, width) => {
     read.textContent = `Step ${Math.round(step)}. ${said.join("; ")}.`;
   }
   const slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 0.95, step: 0.05, value: smoothing.value });
-  slider.addEventListener("input", () => { smoothing.value = Number(slider.value); fill(); });
+  slider.addEventListener("input", () => { smoothing.value = Number(slider.value); fill(); quiet(place); });
   const label = document.createElement("label"), controls = document.createElement("div");
   controls.className = "controls";
   label.append("Smoothing", slider);
@@ -161,12 +161,17 @@ PLOTS.learning = (place, { points }, width) => {
   place.append(legend(methods.map(m => lookOf[m])), figure);
 };
 
+// Plot names its marks for itself; a reader is told by the words of the whole figure.
+const quiet = place => place.querySelectorAll("svg [aria-label]").forEach(mark => mark.removeAttribute("aria-label"));
+
 function drawPlot(place) {
   const width = Math.floor(place.getBoundingClientRect().width);
   if (!width || place.dataset.width === String(width)) return;
   place.dataset.width = width;
   place.replaceChildren();
   PLOTS[place.dataset.plot](place, JSON.parse(place.parentElement.querySelector("script").textContent), width);
+  if (place.querySelector("input")) place.setAttribute("role", "group");
+  quiet(place);
 }
 document.querySelectorAll("[data-plot]").forEach(place => {
   drawPlot(place);
