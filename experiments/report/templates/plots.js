@@ -69,7 +69,7 @@ PLOTS.patients = (place, { methods, dots, averages }, width) => {
       Plot.line(means, { x: "dice", y: d => methods.indexOf(d.method), z: "patient", stroke: "var(--soft)", strokeOpacity: 0.35, strokeWidth: 0.8 }),
       Plot.dot(dots, { x: "dice", y: place_, fill: paint, fillOpacity: 0.75, symbol: "method", r: 3.2 }),
       Plot.link(bars, { x1: "dice", x2: "dice", y1: d => d.y - 0.34, y2: d => d.y + 0.34, stroke: paint, strokeWidth: 2.6 }),
-      Plot.text(bars, { x: "dice", y: d => d.y - 0.42, text: d => d.dice.toFixed(1), fontWeight: 700, stroke: "var(--paper)", strokeWidth: 4, fill: "var(--ink)" }),
+      Plot.text(bars, { x: "dice", y: d => d.y + (narrow ? 0.44 : -0.42), text: d => d.dice.toFixed(1), fontWeight: 700, stroke: "var(--paper)", strokeWidth: 4, fill: "var(--ink)" }),
       Plot.tip(dots, Plot.pointer({ x: "dice", y: place_, fill: "var(--paper)", stroke: "var(--line)", title: d => `${d.case}\n${wordsOf(d.method)}, seed ${d.seed}\nDSC ${d.dice.toFixed(1)} %${d.hd === null ? "\na structure was missed" : `, HD ${d.hd} mm`}\nclick opens the case` }))] });
   figure.addEventListener("click", () => { if (figure.value) document.dispatchEvent(new CustomEvent("open-patient", { detail: figure.value })); });
   place.classList.add("click");
