@@ -22,8 +22,9 @@ DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2), (4, 1, 1, 1, 1, 1))  # lengths of li
 SYMBOLS = (("circle", "o"), ("square", "s"), ("triangle", "^"), ("diamond", "D"), ("star", "*"), ("wye", "v"),
            ("times", "X"))  # fmt: skip
 FIXED = {"full": 0, "random": 1}
-WORDS = {"random": "Random initialisation", "go": "Global loss alone (GO)", "gp": "Global and pixel loss (GP)",
-         "gpc": "With context stabiliser (GPC)", "full": "Pixel-global (ours)"}  # fmt: skip
+WORDS = {"random": "Random initialisation", "imagenet": "ImageNet weights", "go": "Global loss alone (GO)",
+         "gp": "Global and pixel loss (GP)", "gpc": "With context stabiliser (GPC)",
+         "full": "Pixel-global (ours)"}  # fmt: skip
 
 
 def method_words(method: str) -> str:
