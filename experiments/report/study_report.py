@@ -141,7 +141,9 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
 
 
 def _with_ceiling(tables: Sequence[ResultsTable], pipelines: Sequence[Pipeline]) -> list[ResultsTable]:
-    return [replace(table, card=(*table.card, *_ceiling(pipelines[0].run.store))) for table in tables]
+    """The tables, that of the DSC of scans with the highest value that the grid allows."""
+    first, *others = tables
+    return [replace(first, card=(*first.card, *_ceiling(pipelines[0].run.store))), *others]
 
 
 def _ceiling(store: Store) -> list[str]:
