@@ -79,15 +79,15 @@ class Killed(Exception):
 
 
 class RunKilledAfter(LocalRun):
-    """A run whose process dies right after it has kept the state of an epoch."""
+    """A run that keeps its state whenever it may, and whose process dies when that of so many steps is kept."""
 
-    def __init__(self, folder, epoch):
-        super().__init__(folder)
-        self._epoch = epoch
+    def __init__(self, folder, steps):
+        super().__init__(folder, checkpoint_minutes=0)
+        self._steps = steps
 
-    def report(self, metrics, checkpoint):
-        super().report(metrics, checkpoint)
-        if metrics["epoch"] == self._epoch:
+    def kept(self, metrics):
+        super().kept(metrics)
+        if int(self.latest_checkpoint().name.removeprefix("step_")) >= self._steps:
             raise Killed
 
 

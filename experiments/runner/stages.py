@@ -34,7 +34,7 @@ from pixelglobal.files import digest_of, write_file, write_json
 from pixelglobal.training.pretrain import pretraining_cases
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
-SCHEMA = {"pretrain": 4, "finetune": 5, "evaluate": 5}
+SCHEMA = {"pretrain": 5, "finetune": 5, "evaluate": 5}
 STALE_AFTER_SECONDS = 120.0
 
 
@@ -140,8 +140,6 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
         "seed": config.pretraining_seed,
         "data": scans_of(store, pretraining_cases(config, store)),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
-        # How the slices come: from Ray they are mixed in a buffer.
-        "buffer_slices": config.cluster.shuffle_buffer_slices if config.cluster.pretrain_workers else None,
         "code": _source_of(config.pretrain.method),
         "views": config.views.effective(),
         "network": config.network.effective(),

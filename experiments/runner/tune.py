@@ -24,6 +24,7 @@ from experiments.studies.study import StudyRun
 from pixelglobal.cluster.resources import gpus_each, start_ray, trials_at_once
 from pixelglobal.config.overrides import from_dict
 from pixelglobal.data.store import Store
+from pixelglobal.training.runs import TrainingStopped
 
 
 def run_all(runs: Sequence[StudyRun], out: Path) -> list[Pipeline]:
@@ -69,14 +70,15 @@ def _opened(work: dict[str, Any]) -> Pipeline:
 
 
 def _tried_again_if_it_helps(trial: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """Tune tries a trial that raises again. A ValueError says what is wrong with settings or files and would only come
-    again: its stage keeps it in error.txt, and the trial ends, with failed=1 in its results."""
+    """Tune tries a trial that raises again. ValueError says what is wrong with settings or files, TrainingStopped what
+    is wrong with a training; both would only come again: the stage keeps it in error.txt, and the trial ends, with
+    failed=1 in its results."""
 
     @functools.wraps(trial)
     def run(space: dict[str, Any]) -> None:
         try:
             trial(space)
-        except ValueError as error:
+        except (ValueError, TrainingStopped) as error:
             tune.report({"failed": 1, "why": str(error)})
 
     return run

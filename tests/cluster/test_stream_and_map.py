@@ -1,66 +1,46 @@
-"""Ray Data as a stream: the same slices as on disk, mixed, the same order from the same seed; scans prepared on Ray."""
+"""Ray Data as a stream: it is the stream without Ray, from any step on and for each worker; scans prepared on Ray."""
+
+import shutil
+from itertools import islice
 
 import pytest
 import ray
 import torch
 
+from pixelglobal.cluster import stream
 from pixelglobal.cluster.map import map_on_ray
-from pixelglobal.cluster.stream import RayStream, slice_dataset
+from pixelglobal.cluster.stream import RayStream
 from pixelglobal.data.phantom import make_phantom_cohort
 from pixelglobal.data.prepare import prepare
+from pixelglobal.data.store import Store
+from pixelglobal.data.stream import LocalStream
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
 def two_cpus(ray_on_two_cpus):
-    """Ray, with the order of rows kept as Ray Train keeps it here."""
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
 
 
-def stream(store, *, seed=0, first_epoch=0, cases=None):
-    cases = cases or store.splits.pretrain
-    shard = slice_dataset(store, cases, seed=seed, first_epoch=first_epoch).iterator()
-    return RayStream(shard, n_slices=store.n_slices(cases), batch_size=4, buffer_slices=16, seed=seed, rank=0)
+@pytest.mark.parametrize(("rank", "workers", "first"), [(0, 1, 0), (1, 2, 37)])
+def test_it_is_the_stream_without_ray(two_cpus, store, monkeypatch, rank, workers, first):
+    """Over many passes, blocks and two executions."""
+    monkeypatch.setattr(stream, "BLOCKS_PER_EXECUTION", 4)
+    worker = {"batch_size": 4, "seed": 0, "rank": rank, "world_size": workers}
+    streams = [kind(store, store.splits.pretrain, **worker) for kind in (RayStream, LocalStream)]
+    batches = [list(islice(one.batches(first), 120)) for one in streams]
+    for ours, plain in zip(*batches, strict=True):
+        assert (ours.case, ours.slice_index.tolist()) == (plain.case, plain.slice_index.tolist())
+        assert torch.equal(ours.image_hu, plain.image_hu)
 
 
-def order(batches):
-    return [(case, index) for b in batches for case, index in zip(b.case, b.slice_index.tolist(), strict=True)]
-
-
-def test_every_slice_comes_once_as_it_lies_on_disk(two_cpus, store):
-    batches = list(stream(store).epoch(0))
-    seen = order(batches)
-    assert {len(b) for b in batches} == {4}
-    assert len(set(seen)) == len(seen) == store.n_slices(store.splits.pretrain) // 4 * 4
-    whole = {case: store.read_case(case) for case in store.splits.pretrain}
-    for batch in batches:
-        assert batch.image_hu.dtype == torch.int16
-        for i, (case, index) in enumerate(order([batch])):
-            assert torch.equal(batch.image_hu[i], whole[case].image_hu[index])
-            assert batch.patient[i] == whole[case].patient[index]
-
-
-def test_the_order_is_mixed_and_a_function_of_seed_and_epoch(two_cpus, store):
-    one = stream(store)
-    first = order(one.epoch(0))
-    assert first != order(one.epoch(1))
-    assert first == order(stream(store).epoch(0))
-    assert first != sorted(first)
-    assert first != order(stream(store, seed=1).epoch(0))
-    assert first != order(stream(store, first_epoch=1).epoch(0))
-
-
-def test_labels_stay_on_disk(two_cpus, store):
-    batch = next(stream(store).epoch(0))
-    assert batch.label.numel() == 0
-
-
-def test_no_cases_are_an_error_that_names_the_store(store):
-    with pytest.raises(ValueError, match=f"no cases to stream from {store.root}: the split is empty"):
-        slice_dataset(store, [], seed=0)
+def test_a_damaged_file_is_named_by_the_task_that_reads_it(two_cpus, store, tmp_path):
+    copy = Store.open(shutil.copytree(store.root, tmp_path / "store"))
+    path = copy.path(copy.splits.pretrain[0])
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(Exception, match=rf"cannot read {path}.*pixelglobal prepare` again"):
+        list(islice(RayStream(copy, copy.splits.pretrain, batch_size=4, seed=0).batches(0), 60))
 
 
 def test_prepare_on_ray_is_prepare_and_a_bad_scan_spoils_only_itself(two_cpus, tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""Slices: what is written is what is read, whatever the batch was cut from, and epochs follow their seed."""
+"""Slices: what is written is what is read, whatever the batch was cut from."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,8 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pixelglobal.data.slices import IMAGE_COLUMNS, ROWS_PER_GROUP, SliceBatch, read_slices, schema, write_slices
-from pixelglobal.data.stream import LocalStream
+from pixelglobal.data.slices import ROWS_PER_GROUP, SliceBatch, read_images, read_slices, schema, write_slices
 
 N, SIDE = 70, 8  # more rows than one row group
 
@@ -42,7 +41,7 @@ def test_the_file_is_as_its_schema_says(path, arrays):
     assert file.schema_arrow.equals(schema(SIDE, 2))
     assert file.schema_arrow.metadata[b"side"] == b"8"
     groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-    assert groups == [ROWS_PER_GROUP, N - ROWS_PER_GROUP]
+    assert groups == [16, 16, 16, 16, 6]
     column = file.metadata.row_group(0).column(10)
     assert (column.path_in_schema, column.compression) == ("image", "ZSTD")
     assert not any("DICTIONARY" in encoding for encoding in column.encodings)
@@ -73,12 +72,16 @@ def test_batches_survive_chunks_and_offsets(path):
     assert part.slice_index.tolist() == [1, 2, 3, 4, 5, 6]
 
 
-def test_pre_training_reads_no_labels(path, arrays):
-    table = read_slices(path, IMAGE_COLUMNS)
-    assert set(table.column_names) == set(IMAGE_COLUMNS)
-    batch = SliceBatch.from_arrow(table)
-    assert (batch.image_hu.numpy() == arrays[0]).all()
-    assert batch.label.shape == (N, 0, 0)
+@pytest.mark.parametrize("rows_per_group", [ROWS_PER_GROUP, 64])
+def test_some_images_are_read_of_a_file_of_this_version_or_an_older_one(path, arrays, rows_per_group):
+    pq.write_table(read_slices(path), path, row_group_size=rows_per_group)
+    for first, n in ((0, 16), (64, 6), (16, 1), (10, 30), (0, N)):
+        assert (read_images(path, first, n) == arrays[0][first : first + n]).all()
+
+
+def test_a_file_with_too_few_slices_is_named(path):
+    with pytest.raises(ValueError, match=r"cannot read .*c\.parquet: it has 70 slices, and 80 are in cases\.csv"):
+        read_images(path, 64, 16)
 
 
 def test_a_batch_owns_its_memory(path):
@@ -105,42 +108,5 @@ def test_a_damaged_file_is_named(path):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ValueError, match=r"cannot read .*c\.parquet.*pixelglobal prepare` again; it keeps"):
         read_slices(path)
-
-
-def names(store, seed, epoch, batch_size=4):
-    stream = LocalStream(store, store.splits.pretrain, batch_size=batch_size, seed=seed)
-    return [list(zip(b.case, b.slice_index.tolist(), strict=True)) for b in stream.epoch(epoch)]
-
-
-def test_local_streams_are_a_function_of_seed_and_epoch(store):
-    assert names(store, 0, 3) == names(store, 0, 3)
-    assert names(store, 0, 3) != names(store, 0, 4)
-    assert names(store, 0, 3) != names(store, 1, 3)
-    everything = [slice_ for batch in names(store, 0, 0) for slice_ in batch]
-    assert len(everything) == len(set(everything)) == store.n_slices(store.splits.pretrain)
-
-
-def test_an_epoch_does_not_depend_on_those_before(store):
-    stream = LocalStream(store, store.splits.pretrain, batch_size=4, seed=0)
-    list(stream.epoch(0))
-    after = [b.slice_index.tolist() for b in stream.epoch(2)]
-    fresh = LocalStream(store, store.splits.pretrain, batch_size=4, seed=0)
-    assert after == [b.slice_index.tolist() for b in fresh.epoch(2)]
-
-
-def test_streamed_pixels_are_those_of_their_address(store):
-    stream = LocalStream(store, store.splits.pretrain, batch_size=5, seed=0)
-    batch = next(iter(stream.epoch(0)))
-    for i, (case, index) in enumerate(zip(batch.case, batch.slice_index.tolist(), strict=True)):
-        assert torch.equal(batch.image_hu[i], store.read_case(case).image_hu[index])
-
-
-def test_the_last_short_batch_is_left_out(store):
-    n = store.n_slices(store.splits.pretrain)
-    assert [len(b) for b in names(store, 0, 0, batch_size=n - 1)] == [n - 1]
-    assert names(store, 0, 0, batch_size=n + 1) == []
-
-
-def test_an_empty_split_cannot_be_streamed(store):
-    with pytest.raises(ValueError, match=r"no cases to stream from .*: the split is empty"):
-        LocalStream(store, (), batch_size=4, seed=0)
+    with pytest.raises(ValueError, match=r"cannot read .*c\.parquet.*pixelglobal prepare` again; it keeps"):
+        read_images(path, 0, 16)

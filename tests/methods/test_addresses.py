@@ -27,8 +27,7 @@ WITHOUT_EFFECT = {
     "pixel_global.checkpoint_pixel_head",
     "restore_full.checkpoint_pixel_head",
 }
-# How slices reach the workers is part of a result: the shuffle buffer where they come from Ray, and how many workers.
-OF_THE_CLUSTER = {"cluster.pretrain_workers", "cluster.shuffle_buffer_slices"}
+OF_THE_CLUSTER = {"cluster.pretrain_workers"}  # each has slices of its own
 # A value that needs another one beside it, and what cannot be changed at all while the method stays what it is.
 TOGETHER = {
     "pixel_global.pixel_matching": {"stabilizer": "off", "uncertainty_weighting": False},
@@ -94,12 +93,6 @@ def test_a_pre_training_moves_with_what_its_method_reads_alone(tiny, store, tmp_
         changed += 1
     assert changed > 100
     assert pretrain_stage(tmp_path, settings.with_settings(config, seed=1), store).name != before
-
-
-def test_the_shuffle_buffer_is_no_part_of_a_run_without_ray(tiny, store, tmp_path):
-    buffer = settings.with_settings(tiny, cluster={"shuffle_buffer_slices": 8})
-    assert tiny.cluster.pretrain_workers == 0
-    assert pretrain_stage(tmp_path, buffer, store).name == pretrain_stage(tmp_path, tiny, store).name
 
 
 def test_every_method_of_a_study_has_an_address_of_its_own(tiny, store, tmp_path):

@@ -257,12 +257,12 @@ def test_every_method_pre_trains_and_its_checkpoint_fine_tunes(tiny, store, tmp_
 
 @pytest.mark.parametrize("name", ["gl", "pgl"])
 def test_a_killed_run_goes_on_exactly_through_its_stages(tiny, store, tmp_path, name):
-    """GL's second stage begins at step 3: the run dies before it and, of 3 epochs, in it."""
+    """GL's second stage begins at step 3 of 6: the run dies before it and in it."""
     config = settings.with_settings(of(tiny, name), pretrain={"epochs": 3, "steps_per_epoch": 2})
     whole = read_model(trained(config, store, LocalRun(tmp_path / "whole")))[0]
-    for epoch in (0, 1):
+    for steps in (2, 4):
         with pytest.raises(Killed):
-            trained(config, store, RunKilledAfter(tmp_path / "killed", epoch))
+            trained(config, store, RunKilledAfter(tmp_path / "killed", steps))
     resumed = read_model(trained(config, store, LocalRun(tmp_path / "killed")))[0]
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
@@ -270,7 +270,7 @@ def test_a_killed_run_goes_on_exactly_through_its_stages(tiny, store, tmp_path, 
 
 def price_of_a_false_pair(method, config, store):
     """How many times a true pair's loss a false pair (view 2 of another image) costs, in each stage."""
-    batch = next(LocalStream(store, store.splits.pretrain, batch_size=16, seed=99).epoch(0))
+    batch = next(LocalStream(store, store.splits.pretrain, batch_size=16, seed=99).batches(0))
     prices = []
     for stage in range(method.stages):
         pair = views_of(batch, method, stage, hu_scale(config, store), CPU, generator(5))
@@ -323,7 +323,7 @@ def _worker(rank, port, store_root, values, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     config, store = settings.from_dict(values), Store.open(store_root)
-    run = LocalRun(Path(folder) / str(rank))
+    run = LocalRun(Path(folder) / str(rank), checkpoint_minutes=0)
     run.rank, run.world_size = rank, 2
     stream = LocalStream(store, store.splits.pretrain, batch_size=4, seed=rank)  # each worker slices of its own
     pretrain(config, store, stream, run, CPU)
@@ -338,7 +338,7 @@ def test_over_two_workers_gl_s_encoder_stays_frozen_in_its_second_stage(tiny, st
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     mp.spawn(_worker, (port, str(store.root), config.model_dump(mode="json"), str(tmp_path)), nprocs=2)
-    first, second = (load_file(tmp_path / f"0/checkpoints/epoch_000{i}/state.safetensors") for i in (0, 1))
+    first, second = (load_file(tmp_path / f"0/checkpoints/step_0000000{i}/state.safetensors") for i in (5, 6))
     weights = [k for k in first if "encoder" in k and k.startswith("method/") and k.endswith(("weight", "bias"))]
     assert all(torch.equal(first[k], second[k]) for k in weights)
     trained_blocks = [k for k in first if k.startswith("method/student.backbone.decoder.blocks.0") and "weight" in k]

@@ -125,14 +125,14 @@ def losses_before_and_after(config, store, epochs=25):
     method, scale = built(config), hu_scale(config, store)
     optimizer = pretraining_optimizer(method.trainable(), config.pretrain)
     stream = LocalStream(store, store.splits.pretrain, batch_size=16, seed=0)
-    fresh = views_of(next(stream.epoch(99)), method, 0, scale, CPU, generator(9))
+    steps = epochs * (stream.n_slices // 16)
+    fresh = views_of(next(stream.batches(4 * steps)), method, 0, scale, CPU, generator(9))
     before = method.losses(fresh, generator(9))
-    for epoch in range(epochs):
-        for step, batch in enumerate(stream.epoch(epoch)):
-            draws = generator(0, epoch, step)
-            optimizer.zero_grad()
-            method.losses(views_of(batch, method, 0, scale, CPU, draws), draws)["loss"].backward()
-            optimizer.step()
+    for step, batch in zip(range(steps), stream.batches(0), strict=False):
+        draws = generator(0, step)
+        optimizer.zero_grad()
+        method.losses(views_of(batch, method, 0, scale, CPU, draws), draws)["loss"].backward()
+        optimizer.step()
     return before, method.losses(fresh, generator(9)) | {"pair": fresh}
 
 

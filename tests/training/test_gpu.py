@@ -77,7 +77,7 @@ def test_a_step_never_waits_for_the_device(tiny, store):
     stream = LocalStream(store, store.splits.pretrain, batch_size=4, seed=0)
     scale = hu_scale(config, store)
     try:
-        for step, batch in zip(range(3), stream.epoch(0), strict=False):
+        for step, batch in zip(range(3), stream.batches(0), strict=False):
             torch.cuda.set_sync_debug_mode("error" if step == 2 else "default")  # the first ones load kernels
             pair = views_of(batch, method, 0, scale, device, generator(step))
             with autocast(device, "bf16"):

@@ -18,13 +18,14 @@ from pixelglobal.data.stream import LocalStream
 from pixelglobal.evaluation.evaluate import evaluate
 from pixelglobal.evaluation.uncertainty_maps import uncertainty_maps, write_uncertainty
 from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.training import finetune as fine_tuning
 from pixelglobal.training import pretrain as pretraining
-from pixelglobal.training.checkpoints import read_model
+from pixelglobal.training.checkpoints import read_model, training_states
 from pixelglobal.training.finetune import finetune, validation_dice
 from pixelglobal.training.initial_segmenter import initial_segmenter
 from pixelglobal.training.labelled import choose_patients, class_frequencies, training_slices
 from pixelglobal.training.pretrain import pretrain
-from pixelglobal.training.runs import LocalRun, read_metrics
+from pixelglobal.training.runs import LocalRun, TrainingStopped, read_metrics
 from pixelglobal.training.workers import mean_over_workers
 from tests.support import Killed, RunKilledAfter
 
@@ -62,24 +63,54 @@ def same(a, b):
     return all(torch.equal(one[key], two[key]) for key in one)
 
 
+def lines_of(folder):
+    """The metrics of a run, without what depends on the machine."""
+    clocks = {"seconds", "seconds_per_step", "slices_per_second", "data_wait", "time"}
+    return [{key: value for key, value in line.items() if key not in clocks} for line in read_metrics(folder)]
+
+
 def test_a_killed_and_resumed_pretraining_equals_an_uninterrupted_one(tiny, store, model, tmp_path):
-    with pytest.raises(Killed):
-        pretrained(tiny, store, RunKilledAfter(tmp_path, 0))
+    """Killed in mid-epoch, twice; an epoch has three steps."""
+    for steps in (2, 4):
+        with pytest.raises(Killed):
+            pretrained(tiny, store, RunKilledAfter(tmp_path, steps))
     assert not (tmp_path / "model").exists()
     assert same(pretrained(tiny, store, LocalRun(tmp_path)), model)
+    assert lines_of(tmp_path) == lines_of(model.parent)
     assert [line["step"] for line in read_metrics(tmp_path)] == list(range(6))
 
 
 def test_a_killed_and_resumed_finetuning_equals_an_uninterrupted_one(tiny, store, model, tmp_path):
-    with pytest.raises(Killed):
-        finetuned(tiny, store, RunKilledAfter(tmp_path / "killed", 1), model)
+    for steps in (2, 4):
+        with pytest.raises(Killed):
+            finetuned(tiny, store, RunKilledAfter(tmp_path / "killed", steps), model)
     resumed = finetuned(tiny, store, LocalRun(tmp_path / "killed"), model)
     whole = finetuned(tiny, store, LocalRun(tmp_path / "whole"), model)
     assert same(resumed, whole)
-    assert (
-        read_metrics(tmp_path / "whole")[-1]["validation_dice"]
-        == read_metrics(tmp_path / "killed")[-1]["validation_dice"]
-    )
+    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "killed")
+
+
+def test_a_state_is_kept_by_the_clock_and_at_the_end(tiny, store, model, tmp_path):
+    """Not in every epoch: those of the paper take hours."""
+    assert [path.name for path in training_states(model.parent / "checkpoints")] == ["step_00000006"]
+    pretrained(tiny, store, LocalRun(tmp_path, checkpoints_to_keep=9, checkpoint_minutes=0))
+    assert [path.name for path in training_states(tmp_path / "checkpoints")] == [
+        f"step_0000000{i}" for i in range(1, 7)
+    ]
+
+
+@pytest.mark.parametrize("harm", ["cut", "a bit", "facts"])
+def test_a_damaged_state_is_named_and_the_one_before_is_used(tiny, store, model, tmp_path, harm):
+    with pytest.raises(Killed):
+        pretrained(tiny, store, RunKilledAfter(tmp_path, 4))
+    newest = training_states(tmp_path / "checkpoints")[-1]
+    path = newest / ("state.json" if harm == "facts" else "state.safetensors")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content[:1000] if harm == "cut" else content)
+    with pytest.warns(UserWarning, match=rf"the checkpoint .*step_00000004 is damaged \({path.name} changed"):
+        assert same(pretrained(tiny, store, LocalRun(tmp_path)), model)
+    assert lines_of(tmp_path) == lines_of(model.parent)
 
 
 def test_another_seed_gives_another_model(tiny, store, model, tmp_path):
@@ -118,23 +149,42 @@ def test_a_compiled_run_begins_as_the_same_run(tiny, store, model, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def spoil(monkeypatch, step, change):
+    """Change the loss of a step of the paper's method."""
+    real, calls = PixelGlobal.losses, iter(range(100))
+
+    def losses(self, pair, generator):
+        terms = real(self, pair, generator)
+        return {**terms, "loss": change(terms["loss"])} if next(calls) == step else terms
+
+    monkeypatch.setattr(PixelGlobal, "losses", losses)
+
+
 def test_a_loss_that_is_not_finite_stops_with_step_terms_and_slices(tiny, store, tmp_path, monkeypatch):
-    real = PixelGlobal.losses
-
-    def poisoned(self, pair, chance):
-        terms = real(self, pair, chance)
-        poisoned.calls += 1
-        if poisoned.calls == 5:
-            terms["loss"] = terms["loss"] * float("nan")
-        return terms
-
-    poisoned.calls = 0
-    monkeypatch.setattr(PixelGlobal, "losses", poisoned)
+    spoil(monkeypatch, 4, lambda loss: loss * float("nan"))
     with pytest.raises(
-        RuntimeError, match=r"not finite at step 4: loss_global=.*Slices of this batch: phantom_\d+\[\d\]"
+        TrainingStopped, match=r"loss is not finite at step 4: loss_global=.*Slices of this batch: phantom_\d+\[\d\]"
     ):
-        pretrained(tiny, store, LocalRun(tmp_path))
-    assert (tmp_path / "checkpoints" / "epoch_0000" / "state.json").exists()  # what was good is kept
+        pretrained(tiny, store, LocalRun(tmp_path, checkpoint_minutes=0))
+    assert training_states(tmp_path / "checkpoints")[-1].name == "step_00000004"  # what was good is kept
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_gradient_that_is_not_finite_stops_before_the_state_is_kept(tiny, store, tmp_path, monkeypatch, step):
+    """Also in the last step, after which no loss would show it."""
+    spoil(monkeypatch, step, lambda loss: loss + (loss * 0).sqrt())  # 0, whose derivative is infinite
+    with pytest.raises(TrainingStopped, match=f"the gradient is not finite at step {step}: .*gradient_norm=nan"):
+        pretrained(tiny, store, LocalRun(tmp_path, checkpoint_minutes=0))
+    assert training_states(tmp_path / "checkpoints")[-1].name == f"step_0000000{step}"
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_fine_tuning_with_a_gradient_that_is_not_finite_stops(tiny, store, tmp_path, monkeypatch):
+    real = fine_tuning.segmentation_loss
+    monkeypatch.setattr(fine_tuning, "segmentation_loss", lambda *all: (loss := real(*all)) + (loss * 0).sqrt())
+    with pytest.raises(TrainingStopped, match=r"the fine-tuning gradient is not finite in epoch 0, step 0 .*\(nan\)"):
+        finetuned(tiny, store, LocalRun(tmp_path, checkpoint_minutes=0))
+    assert not training_states(tmp_path / "checkpoints")
 
 
 def test_finetuning_learns_and_keeps_its_best_epoch(tiny, store, tmp_path):
@@ -268,8 +318,8 @@ class Shared:
         self._whole, self._rank, self._workers = stream_of(config, store), rank, workers
         self.n_slices = self._whole.n_slices
 
-    def epoch(self, epoch):
-        for batch in self._whole.epoch(epoch):
+    def batches(self, first_step):
+        for batch in self._whole.batches(first_step):
             size = len(batch) // self._workers
             yield batch.select(torch.arange(self._rank * size, (self._rank + 1) * size))
 
@@ -279,10 +329,10 @@ class WorkerRun(LocalRun):
         super().__init__(folder)
         self.rank, self.world_size = rank, world_size
 
-    def report(self, metrics, checkpoint):
-        if self.rank == 0:
-            super().report(metrics, checkpoint)
+    def kept(self, metrics):
         torch.distributed.barrier()
+        if self.rank == 0:
+            super().kept(metrics)
 
 
 def _worker(rank, port, store_root, values, folder):

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import socket
 import sysconfig
 import warnings
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,17 @@ def gpus_each(config: Config, available: Mapping[str, float]) -> float:
     """GPUs of one worker: what the config says, else one where there are any."""
     asked = config.cluster.gpus_per_worker
     return asked if asked is not None else float(available.get("GPU", 0.0) >= 1)
+
+
+def require_usable_gpu() -> None:
+    """Raise ValueError if Ray gave this process a GPU that CUDA cannot use: on a CPU the training would take weeks."""
+    given = ray.get_gpu_ids() if ray.is_initialized() else []
+    if given and not torch.cuda.is_available():
+        raise ValueError(
+            f"Ray gave GPU {given[0]} of {socket.gethostname()} to this training, but PyTorch {torch.__version__} "
+            f"(CUDA {torch.version.cuda}) cannot use it; install a driver and a PyTorch that fit together, which "
+            "`nvidia-smi` and `pixelglobal doctor` show, or set cluster.gpus_per_worker=0 to train on the CPU"
+        )
 
 
 def start_ray(packages: Sequence[Path] = ()) -> dict[str, float]:

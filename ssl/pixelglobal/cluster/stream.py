@@ -1,45 +1,68 @@
-"""Ray Data as a stream of slices: Parquet rows, shuffled by file and in a buffer, read ahead of the device."""
+"""Ray Data as a stream of slices: tasks read units of Parquet rows on any node; they arrive in the order of numbers.
+
+One execution serves a whole training, however many passes it makes: a block is a few consecutive unit numbers, and
+which rows a number stands for is computed (`data/order`). The worker mixes the rows as every `MixedStream` does, so the
+order is the same as without Ray, on any number of CPUs and after any restart.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import count
 
+import numpy as np
+import pyarrow as pa
 import ray.data
 
-from pixelglobal.data.slices import IMAGE_COLUMNS, SliceBatch
-from pixelglobal.data.store import Store
-from pixelglobal.seeds import derive
+from pixelglobal.data.order import SliceOrder
+from pixelglobal.data.slices import images_of, read_images
+from pixelglobal.data.stream import MixedStream
+
+UNITS_PER_BLOCK = 8  # 128 slices: 37 MB at 384 x 384
+BLOCKS_PER_EXECUTION = 8192  # a million slices; the next execution starts in half a second
+BYTES_AHEAD = 512 * 2**20  # of blocks that were read and not yet taken
 
 
-def slice_dataset(store: Store, cases: Sequence[str], *, seed: int, first_epoch: int = 0) -> ray.data.Dataset:
-    """The slices of some cases; the files come in another order each epoch, a function of (seed, first_epoch).
+class RayStream(MixedStream):
+    """Slices of one worker, read by tasks of Ray Data."""
 
-    A restarted run must name the epoch it begins with: Ray counts its own executions from zero in every process.
-    """
-    if not cases:
-        raise ValueError(f"no cases to stream from {store.root}: the split is empty")
-    shuffle = ray.data.FileShuffleConfig(seed=derive(seed, "files", first_epoch) % 2**31)
-    files = [str(path) for path in store.paths(cases)]
-    return ray.data.read_parquet(files, shuffle=shuffle, partitioning=None).select_columns(list(IMAGE_COLUMNS))
+    def images(self, first: int) -> Iterator[np.ndarray]:
+        """Units of blocks as they arrive."""
+        read = _Reader(self.order, tuple(self._paths))
+        expected = first
+        for start in count(first, BLOCKS_PER_EXECUTION * UNITS_PER_BLOCK):
+            numbers = ray.data.range(BLOCKS_PER_EXECUTION * UNITS_PER_BLOCK, override_num_blocks=BLOCKS_PER_EXECUTION)
+            blocks = numbers.map_batches(read.from_number(start), batch_size=None)
+            blocks.context.target_max_block_size = None  # Ray would divide blocks of large slices within a unit
+            options = blocks.context.execution_options
+            options.preserve_order = True
+            options.resource_limits = options.resource_limits.copy(object_store_memory=BYTES_AHEAD)
+            for table in blocks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+                assert isinstance(table, pa.Table)
+                rows, images = table.column("unit").to_numpy(), images_of(table)
+                for number in np.unique(rows).tolist():
+                    if number != expected:
+                        raise RuntimeError(f"Ray Data gave unit {number} where unit {expected} was due")
+                    yield images[rows == number]
+                    expected += 1
 
 
-class RayStream:
-    """The slices of one worker, from its shard of a Ray data set: the `data.stream.Stream` of a cluster."""
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the units of a block; runs in tasks of Ray Data."""
 
-    def __init__(self, shard: Any, *, n_slices: int, batch_size: int, buffer_slices: int, seed: int, rank: int) -> None:
-        self._shard, self._batch_size, self._seed, self._rank = shard, batch_size, seed, rank
-        self._buffer = buffer_slices
-        self.n_slices = n_slices
+    order: SliceOrder
+    paths: Sequence[str]
+    start: int = 0
 
-    def epoch(self, epoch: int) -> Iterator[SliceBatch]:
-        """Batches of an epoch: files in their order, slices mixed in a buffer of several cases."""
-        for table in self._shard.iter_batches(
-            batch_size=self._batch_size,
-            batch_format="pyarrow",
-            prefetch_batches=4,
-            local_shuffle_buffer_size=max(self._buffer, 2 * self._batch_size),
-            local_shuffle_seed=derive(self._seed, "buffer", epoch, self._rank) % 2**31,
-            drop_last=True,
-        ):
-            yield SliceBatch.from_arrow(table)
+    def from_number(self, start: int) -> _Reader:
+        return _Reader(self.order, self.paths, start)
+
+    def __call__(self, block: dict[str, np.ndarray]) -> pa.Table:
+        numbers = (self.start + block["id"]).tolist()
+        units = [self.order.unit(number) for number in numbers]
+        images = np.concatenate([read_images(self.paths[u.scan], u.first, u.n_slices) for u in units])
+        width = images[0].nbytes
+        pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(images), [None, pa.py_buffer(images)])
+        return pa.table({"unit": np.repeat(numbers, [u.n_slices for u in units]), "image": pixels})

@@ -1,7 +1,7 @@
 """The plain training loops on the workers of Ray Train.
 
-Each loop runs unchanged on every worker; this file gives it its slices (Ray Data), its place among the workers, and
-checkpoints that go through `ray.train.report`. With 0 workers the same loop runs right here, without Ray.
+Each loop runs unchanged on every worker; this file gives it its slices (Ray Data) and its place among the workers, and
+starts it again where a worker has died. With 0 workers the same loop runs right here, without Ray.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.data
 import ray.train
 import torch
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.exceptions import RayActorError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from pixelglobal.cluster.resources import gpus_each
-from pixelglobal.cluster.stream import RayStream, slice_dataset
+from pixelglobal.cluster.resources import gpus_each, require_usable_gpu
+from pixelglobal.cluster.stream import RayStream
 from pixelglobal.config.overrides import from_dict
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
@@ -29,34 +29,45 @@ from pixelglobal.data.stream import LocalStream
 from pixelglobal.devices import default_device, use_threads
 from pixelglobal.evaluation.evaluate import evaluate
 from pixelglobal.evaluation.pseudo_labels import pseudo_labelled
+from pixelglobal.training.checkpoints import training_states
 from pixelglobal.training.finetune import finetune
 from pixelglobal.training.pretrain import pretrain, pretraining_cases
-from pixelglobal.training.runs import LocalRun
+from pixelglobal.training.runs import LocalRun, TrainingStopped
+from pixelglobal.training.workers import value_of_the_first_worker
 
 
-class TrainRun:
-    """The run of a Ray Train worker: the shared folder, and checkpoints through `ray.train.report`."""
+class TrainRun(LocalRun):
+    """The run of a Ray Train worker in a folder that all workers share.
 
-    def __init__(self, folder: Path) -> None:
-        context = ray.train.get_context()
-        self.folder = folder
-        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+    States are written there whole or not at all, so that Ray Train has nothing to copy, and a restarted worker group
+    goes on from the newest even if its driver or its controller died, too.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
         if not folder.is_dir():  # the driver has made it; this node may have joined after the driver looked
             raise ValueError(_not_shared(folder, socket.gethostname()))
+        super().__init__(folder, config.pretrain.checkpoints_to_keep, config.cluster.checkpoint_minutes)
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self._notice: object = None
 
     def latest_checkpoint(self) -> Path | None:
-        """The last registered training state, where it lies in the shared folder.
+        """The newest intact state, which the first worker chooses for all."""
+        newest = super().latest_checkpoint() if self.rank == 0 else None
+        return value_of_the_first_worker(newest, self.world_size)
 
-        Ray's `to_directory` would copy it into one folder for all workers of a machine; a worker that maps the file
-        while another copies anew dies of a bus error.
-        """
-        checkpoint = ray.train.get_checkpoint()
-        return None if checkpoint is None else Path(checkpoint.path)
+    def checkpoint_is_due(self) -> bool:
+        """Whether the minutes have passed on the first worker, or a node of a worker will soon be taken away."""
+        due = value_of_the_first_worker(super().checkpoint_is_due(), self.world_size)
+        notice = ray.train.get_preemption_info()  # the same on all workers
+        is_new, self._notice = notice is not None and notice != self._notice, notice
+        return due or is_new
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
-        """Hand an epoch's metrics and state to Ray Train; waits for all workers."""
-        state = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
-        ray.train.report(dict(metrics), checkpoint=state, checkpoint_dir_name=f"epoch_{int(metrics['epoch']):04d}")
+    def kept(self, metrics: Mapping[str, Any]) -> None:
+        """Show the metrics in Ray Train; waits for all workers."""
+        ray.train.report(dict(metrics))
+        if self.rank == 0:
+            super().kept(metrics)
 
 
 def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
@@ -67,10 +78,10 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
     store = Store.open(store_root)
     if config.cluster.pretrain_workers == 0:
         use_threads(config.cluster.threads_per_worker)
+        require_usable_gpu()
         cases = pretraining_cases(config, store)
         stream = LocalStream(store, cases, batch_size=config.pretrain.batch_size, seed=config.pretraining_seed)
-        run = LocalRun(folder, config.pretrain.checkpoints_to_keep)
-        return pretrain(config, store, stream, run, default_device())
+        return pretrain(config, store, stream, _local_run(config, folder), default_device())
     _share(config.pretrain.batch_size, config.cluster.pretrain_workers)
     _require_shared(folder)
     work = {
@@ -78,12 +89,7 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
         "store": str(store.root.resolve()),
         "folder": str(folder.resolve()),
     }
-    kept = [int(path.name.removeprefix("epoch_")) for path in (folder / "train" / "pretrain").glob("epoch_*")]
-    first_epoch = max(kept, default=-1) + 1
-    dataset = slice_dataset(
-        store, pretraining_cases(config, store), seed=config.pretraining_seed, first_epoch=first_epoch
-    )
-    _fit(_pretrain_worker, work, config, folder, "pretrain", config.cluster.pretrain_workers, {"train": dataset})
+    fit_on_workers(_pretrain_worker, work, config, folder, "pretrain", config.cluster.pretrain_workers)
     return folder / "model"
 
 
@@ -118,9 +124,10 @@ def run_finetune(
     }
     if config.cluster.finetune_workers == 0:
         use_threads(config.cluster.threads_per_worker)
-        return _finetune(work, LocalRun(folder), default_device())
+        require_usable_gpu()
+        return _finetune(work, _local_run(config, folder), default_device())
     _require_shared(folder)
-    _fit(_finetune_worker, work, config, folder, "finetune", config.cluster.finetune_workers, None)
+    fit_on_workers(_finetune_worker, work, config, folder, "finetune", config.cluster.finetune_workers)
     return folder / "model"
 
 
@@ -158,21 +165,22 @@ def _evaluate(
 def _pretrain_worker(work: dict[str, Any]) -> None:
     config, store = from_dict(work["config"]), Store.open(work["store"])
     _prepare_worker(config)
-    run = TrainRun(Path(work["folder"]))
+    run = TrainRun(Path(work["folder"]), config)
     stream = RayStream(
-        ray.train.get_dataset_shard("train"),
-        n_slices=store.n_slices(pretraining_cases(config, store)),
+        store,
+        pretraining_cases(config, store),
         batch_size=_share(config.pretrain.batch_size, run.world_size),
-        buffer_slices=config.cluster.shuffle_buffer_slices,
         seed=config.pretraining_seed,
         rank=run.rank,
+        world_size=run.world_size,
     )
     pretrain(config, store, stream, run, get_device())
 
 
 def _finetune_worker(work: dict[str, Any]) -> None:
-    _prepare_worker(from_dict(work["config"]))
-    _finetune(work, TrainRun(Path(work["folder"])), get_device())
+    config = from_dict(work["config"])
+    _prepare_worker(config)
+    _finetune(work, TrainRun(Path(work["folder"]), config), get_device())
 
 
 def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.device) -> Path:
@@ -190,36 +198,60 @@ def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.devi
     )
 
 
-def _fit(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: str, workers: int, datasets: Any) -> None:
-    """One TorchTrainer; the same name and folder let Ray Train continue where it stopped."""
-    cluster = config.cluster
-    resources, gpus = {"CPU": cluster.cpus_per_worker}, gpus_each(config, ray.cluster_resources())
+def _local_run(config: Config, folder: Path) -> LocalRun:
+    return LocalRun(folder, config.pretrain.checkpoints_to_keep, config.cluster.checkpoint_minutes)
+
+
+def fit_on_workers(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: str, workers: int) -> None:
+    """Call `loop(work)` on workers of Ray Train until it ends, again where they, their node or their controller died.
+
+    Raises RuntimeError when that has happened `cluster.max_failures` times and once more without a new state between,
+    and TrainingStopped or ValueError at once if a worker raises it: another try would end alike.
+    """
+    failures, newest = 0, _newest(folder)
+    while True:
+        try:
+            _trainer(loop, work, config, folder, name, workers).fit()
+            return
+        except (TrainingFailedError, RayActorError) as error:
+            failed = dict(error.worker_failures) if isinstance(error, WorkerGroupError) else {0: error}
+            for rank, failure in sorted(failed.items()):
+                cause = getattr(failure, "_base_exc", failure)  # what the loop raised
+                if isinstance(cause, ValueError | TrainingStopped):
+                    kind = ValueError if isinstance(cause, ValueError) else TrainingStopped
+                    raise kind(f"worker {rank} of {workers} failed:\n{failure}") from None
+            before, newest = newest, _newest(folder)
+            failures = 1 if newest != before else failures + 1
+            if failures > config.cluster.max_failures:
+                rank, failure = min(failed.items())
+                raise RuntimeError(f"worker {rank} of {workers} failed:\n{failure}") from None  # Ray cuts its own short
+
+
+def _newest(folder: Path) -> str | None:
+    states = training_states(folder / "checkpoints")
+    return states[-1].name if states else None
+
+
+def _trainer(loop: Any, work: dict[str, Any], config: Config, folder: Path, name: str, workers: int) -> TorchTrainer:
+    resources, gpus = {"CPU": config.cluster.cpus_per_worker}, gpus_each(config, ray.cluster_resources())
     if gpus:
         resources["GPU"] = gpus
-    execution = ray.data.ExecutionOptions(preserve_order=True)
-    trainer = TorchTrainer(
+    return TorchTrainer(
         loop,
         train_loop_config=work,
-        datasets=datasets,
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo"),
-        dataset_config=DataConfig(execution_options=execution),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources),
         run_config=RunConfig(
             name=name,
             storage_path=str((folder / "train").resolve()),
-            failure_config=FailureConfig(max_failures=cluster.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=config.pretrain.checkpoints_to_keep),
+            failure_config=FailureConfig(max_failures=0),  # `fit_on_workers` knows which failures are worth another try
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]
         ),
     )
-    try:
-        trainer.fit()
-    except WorkerGroupError as error:
-        rank, failure = min(error.worker_failures.items())
-        raise RuntimeError(f"worker {rank} of {workers} failed:\n{failure}") from None  # Ray's own text is cut short
 
 
 def _prepare_worker(config: Config) -> None:
+    require_usable_gpu()
     use_threads(config.cluster.threads_per_worker or max(1, int(config.cluster.cpus_per_worker)))
 
 

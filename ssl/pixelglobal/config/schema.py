@@ -244,15 +244,15 @@ class Evaluate(Section):
 
 class Cluster(Section):
     """Where it runs. The number of workers is part of a result: each has its share of a batch, its own batch-norm
-    statistics, partners and negatives; so is the shuffle buffer. The rest changes nothing but speed."""
+    statistics, partners and negatives. The rest changes nothing but speed."""
 
     pretrain_workers: int = Field(1, ge=0)  # Ray Train workers; 0: the plain loop inside the trial
     finetune_workers: int = Field(0, ge=0)
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float | None = Field(None, ge=0)  # None: one where the cluster has GPUs
     data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
-    shuffle_buffer_slices: int = Field(4096, ge=2)  # of one worker; several scans, so that a batch has many patients
-    max_failures: int = Field(3, ge=0)  # of the workers of one training, which go on from the last epoch each time
+    checkpoint_minutes: float = Field(15.0, ge=0)  # between the states of a training; its last one is kept, too
+    max_failures: int = Field(3, ge=0)  # of the workers of one training in a row, without a new state between them
     retries_per_run: int = Field(1, ge=0)  # of a study, unless settings or files are wrong; they go on, too
     threads_per_worker: int | None = Field(None, ge=1)
 

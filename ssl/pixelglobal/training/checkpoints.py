@@ -1,12 +1,14 @@
 """Weights on disk: tensors in safetensors, everything else in JSON, nothing that runs code when it is read.
 
-Two artefacts: a *training state* (everything that resuming needs, one folder per epoch) and a *model* (named weights
-with the facts a user of them must know: network, normalisation, structures, method, citation).
+Two artefacts: a *training state* (everything that resuming needs, in a folder named for its step, with digests that
+`sha256sum -c` understands) and a *model* (named weights with the facts a user of them must know: network,
+normalisation, structures, method, citation).
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +19,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pixelglobal.files import read_json_object, write_folder
+from pixelglobal.files import digest_of, read_json_object, write_folder
 
 LEAST_MATCHED = 0.9  # share of a part's tensors that must match before transferred weights are trusted
 
 
-def _write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str) -> None:
+DIGESTS = "SHA256SUMS"
+
+
+def _write_folder(
+    folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], name: str, *, with_digests: bool = False
+) -> None:
     """Write NAME.safetensors and NAME.json into a folder that appears complete or not at all."""
     copies = {key: value.detach().contiguous().cpu().clone() for key, value in tensors.items()}
     with write_folder(folder) as scratch:
@@ -31,6 +38,9 @@ def _write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[st
         except SafetensorError as error:
             raise OSError(str(error)) from error  # what the disk said, as every other writer says it
         (scratch / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+        if with_digests:
+            lines = [f"{digest_of(path)}  {path.name}\n" for path in sorted(scratch.iterdir())]
+            (scratch / DIGESTS).write_text("".join(lines))
 
 
 def save_training_state(
@@ -46,8 +56,38 @@ def save_training_state(
                 tensors[f"optimizer/{index}/{key}"] = value
             else:
                 plain.setdefault(str(index), {})[key] = value
-    _write_folder(folder, tensors, {**facts, "optimizer": {"groups": state["param_groups"], "plain": plain}}, "state")
+    optimizer_facts = {"groups": state["param_groups"], "plain": plain}
+    _write_folder(folder, tensors, {**facts, "optimizer": optimizer_facts}, "state", with_digests=True)
     return folder
+
+
+def training_states(folder: Path) -> list[Path]:
+    """The training states in a folder, the newest last."""
+    return sorted(folder.glob("step_*"))
+
+
+def newest_intact_state(folder: Path) -> Path | None:
+    """The newest training state in a folder whose files are as they were written; each damaged one is warned of."""
+    for state in reversed(training_states(folder)):
+        if (damage := _damage(state)) is None:
+            return state
+        warnings.warn(
+            f"the checkpoint {state} is damaged ({damage}); the training goes on from the one before it", stacklevel=3
+        )
+    return None
+
+
+def _damage(state: Path) -> str | None:
+    """What is wrong with the files of a training state; None if they are as they were written."""
+    try:
+        lines = [line.split() for line in (state / DIGESTS).read_text().splitlines()]
+        digests = {name: digest for digest, name in lines}
+        if set(digests) != {"state.json", "state.safetensors"}:
+            return f"{DIGESTS} should list state.json and state.safetensors"
+        changed = [name for name, digest in digests.items() if digest_of(state / name) != digest]
+    except (OSError, ValueError) as error:
+        return str(error)
+    return f"{' and '.join(changed)} changed since it was written" if changed else None
 
 
 def load_training_state(

@@ -13,7 +13,7 @@ import torch
 from pixelglobal.config.schema import Pretrain
 from pixelglobal.methods.base import Method
 from pixelglobal.methods.collapse import UNIFORM_NATS, Verdict, verdict
-from pixelglobal.training.runs import Run
+from pixelglobal.training.runs import Run, TrainingStopped
 from pixelglobal.training.workers import mean_over_workers
 from pixelglobal.views.pairs import ViewPair
 
@@ -46,7 +46,7 @@ class CollapseWatch:
     def look(self, method: Method, pair: ViewPair, step: int, generator: torch.Generator) -> dict[str, float]:
         """The measures of every head, named `information_pixel` and so on.
 
-        After the warm-up a collapsed head is warned of, and raises RuntimeError when it stays collapsed and
+        After the warm-up a collapsed head is warned of, and raises TrainingStopped when it stays collapsed and
         `pretrain.on_collapse` is "stop".
         """
         of_this_worker: dict[str, float] = {}
@@ -75,7 +75,7 @@ class CollapseWatch:
         if verdict_of_head.state != "healthy" and self.run.rank == 0:
             warnings.warn(f"step {step}: the {head} head: {verdict_of_head.reason}", stacklevel=2)
         if self._collapsed[head] >= COLLAPSED_BEFORE_STOP and self.settings.on_collapse == "stop":
-            raise RuntimeError(_stopped(head, verdict_of_head, step, method.advice(head)))
+            raise TrainingStopped(_stopped(head, verdict_of_head, step, method.advice(head)))
 
 
 def collapsed_heads(metrics: Sequence[Mapping[str, Any]]) -> list[str]:

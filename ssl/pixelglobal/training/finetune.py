@@ -7,7 +7,6 @@ Labelled sets are small, so their slices are held in memory; each step's slices 
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from pixelglobal.config.overrides import save as save_config
-from pixelglobal.config.schema import Config
+from pixelglobal.config.schema import Config, Finetune
 from pixelglobal.data.slices import SliceBatch
 from pixelglobal.data.store import Store
 from pixelglobal.devices import autocast
@@ -31,7 +31,7 @@ from pixelglobal.training.cohort_statistics import write_cohort_statistics
 from pixelglobal.training.initial_segmenter import InitialSegmenter, initial_segmenter
 from pixelglobal.training.labelled import MixedSampler, SliceSampler, class_frequencies, training_slices
 from pixelglobal.training.optim import finetuning_optimizer, set_learning_rate, steps_per_epoch, warmup_polynomial
-from pixelglobal.training.runs import Run, append_metrics
+from pixelglobal.training.runs import Run, TrainingStopped, append_metrics, state_folder
 from pixelglobal.training.workers import averaging_gradients, value_of_the_first_worker
 from pixelglobal.version import __version__
 from pixelglobal.views.augment import draw_whole_slices, mirror_labels, render, render_labels
@@ -81,9 +81,8 @@ def finetune(
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
 
-    for epoch in range(progress["epoch"] + 1, settings.epochs):
-        if 0 <= progress["best_epoch"] < epoch - settings.patience_epochs:
-            break
+    while not _is_over(progress, settings):
+        epoch = progress["epoch"] + 1
         began = time.perf_counter()
         line = training.train(epoch, device)
         progress["epoch"] = epoch
@@ -96,10 +95,21 @@ def finetune(
                     save_model(run.folder / "model", {"segmenter": start.model}, {**facts, **progress})
         if run.rank == 0:
             append_metrics(run.folder, {**line, "seconds": round(time.perf_counter() - began, 3)})
-        _report_epoch(run, start.model, optimizer, {**progress, "scaler": scaler.state_dict()}, line)
+        if run.checkpoint_is_due() or _is_over(progress, settings):
+            if run.rank == 0:
+                state = {**progress, "scaler": scaler.state_dict()}
+                save_training_state(state_folder(run, line["step"]), {"model": start.model}, optimizer, state)
+            run.kept(line)
     if run.rank == 0:
         _describe_cohort(run.folder / "model", store, [*train_cases, *validation_cases], start, device)
     return run.folder / "model"
+
+
+def _is_over(progress: dict[str, Any], settings: Finetune) -> bool:
+    """Whether the last epoch is done, or patience has ended."""
+    done: int = progress["epoch"] + 1
+    best: int = progress["best_epoch"]
+    return done >= settings.epochs or 0 <= best < done - settings.patience_epochs
 
 
 def _describe_cohort(
@@ -145,11 +155,11 @@ class _Training:
     def train(self, epoch: int, device: torch.device) -> dict[str, Any]:
         """Take the steps of an epoch and return its line of metrics.
 
-        Raises RuntimeError if a loss is not finite.
+        Raises TrainingStopped if a loss or a gradient is not finite.
         """
         settings, steps = self.config.finetune, self.steps
         total_steps = settings.epochs * steps
-        losses = []
+        taken, waited, first = [], 0.0, time.perf_counter()
         self.model.train()
         for step in range(epoch * steps, (epoch + 1) * steps):
             rate = warmup_polynomial(
@@ -160,19 +170,23 @@ class _Training:
                 total_steps=total_steps,
             )
             set_learning_rate(self.optimizer, rate)
+            began = time.perf_counter()
             batch = self.sampler.of_step(step, self.run.rank, self.run.world_size)
-            losses.append(self._step(step, batch.to(device)))
+            waited += time.perf_counter() - began
+            taken.append(self._step(step, batch.to(device)))
+        loss = self._finite_mean(taken, epoch)
         return {
             "stage": "finetune",
             "epoch": epoch,
             "step": (epoch + 1) * steps,
             "steps_total": total_steps,
             "learning_rate": rate,
-            "loss": round(_finite_mean(losses, epoch), 6),
+            "loss": round(loss, 6),
+            "data_wait": round(waited / (time.perf_counter() - first), 4),
         }
 
     def _step(self, step: int, batch: SliceBatch) -> Tensor:
-        """One optimiser step; returns the loss, still on the device."""
+        """One optimiser step; returns the loss and the norm of the gradient, still on the device, float [2]."""
         settings, device, side = self.config.finetune, batch.image_hu.device, batch.image_hu.shape[-1]
         step_generator = generator(self.config.seed, "fine-tuning views", step, self.run.rank)
         draw = draw_whole_slices(len(batch), settings, side, step_generator).to(device)
@@ -188,20 +202,24 @@ class _Training:
         loss = segmentation_loss(scores, labels, contoured, settings.dice_weight, weight)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss.detach()
+        return torch.stack([loss.detach().float(), norm.float()])
 
-
-def _finite_mean(losses: list[Tensor], epoch: int) -> float:
-    values = torch.stack(losses).cpu()
-    if not torch.isfinite(values).all():
-        bad = int((~torch.isfinite(values)).nonzero()[0])
-        raise RuntimeError(
-            f"the fine-tuning loss is not finite in epoch {epoch}, step {bad} of the epoch ({values[bad]}); the best "
-            "model so far is intact. Lower finetune.learning_rate or use finetune.precision=fp32, then run again"
-        )
-    return float(values.mean())
+    def _finite_mean(self, taken: list[Tensor], epoch: int) -> float:
+        """The mean loss of an epoch's steps, each given with its gradient norm."""
+        values = torch.stack(taken).cpu()
+        watched = values[:, :1] if self.scaler.is_enabled() else values  # the scaler skips a step that overflows
+        if not torch.isfinite(watched).all():
+            step, column = (~torch.isfinite(watched)).nonzero()[0].tolist()
+            raise TrainingStopped(
+                f"the fine-tuning {('loss', 'gradient')[column]} is not finite in epoch {epoch}, step {step} of the "
+                f"epoch ({values[step, column]}); the best model so far is intact. Lower finetune.learning_rate or use "
+                "finetune.precision=fp32, then run again"
+            )
+        return float(values[:, 0].mean())
 
 
 def _facts(
@@ -227,13 +245,3 @@ def _facts(
         "transfer": start.report,
         "cases_seen": {**start.cases_seen, **dict(zip(rows["case"], rows["sha256"], strict=True))},
     }
-
-
-def _report_epoch(
-    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any], line: dict[str, Any]
-) -> None:
-    if run.rank != 0:
-        run.report(line, None)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        run.report(line, save_training_state(Path(scratch) / "state", {"model": model}, optimizer, progress))

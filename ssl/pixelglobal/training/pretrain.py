@@ -8,11 +8,8 @@ uninterrupted one.
 from __future__ import annotations
 
 import math
-import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -30,7 +27,7 @@ from pixelglobal.seeds import derive, generator, seeded
 from pixelglobal.training.checkpoints import load_training_state, save_model, save_training_state
 from pixelglobal.training.collapse_watch import CollapseWatch
 from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate, steps_per_epoch, warmup_cosine
-from pixelglobal.training.runs import Run
+from pixelglobal.training.runs import Run, state_folder
 from pixelglobal.training.step_log import StepLog
 from pixelglobal.training.workers import sum_over_workers
 from pixelglobal.version import __version__
@@ -41,8 +38,8 @@ from pixelglobal.views.pairs import ViewPair, make_view_pair, pair_partners
 def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: torch.device) -> Path:
     """Pre-train on a stream of slices and return the folder of the exported model.
 
-    Continues from `run.latest_checkpoint()` if there is one. Raises RuntimeError at the first step whose loss is not
-    finite, with the step, the terms and the slices, leaving the last checkpoint as it was.
+    Continues from `run.latest_checkpoint()` if there is one. Raises TrainingStopped when the loss or the gradient of a
+    step is not finite, with the step, the terms and the slices, leaving the last checkpoint as it was.
     """
     settings = config.pretrain
     scale = hu_scale(config, store)
@@ -56,49 +53,48 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     total_steps = settings.epochs * epoch_steps
     warmup_steps = settings.warmup_epochs * epoch_steps
     watch = CollapseWatch(run, settings, warmup_steps)
-    first_epoch = 0
+    first_step = 0
     if (checkpoint := run.latest_checkpoint()) is not None:
         facts = load_training_state(checkpoint, {"method": method}, optimizer)
         scaler.load_state_dict(facts["scaler"])
         watch.resume(facts["watch"])
-        first_epoch = facts["epoch"] + 1
+        first_step = facts["step"]
     if settings.compile:
         compile_networks(method)
     if run.world_size > 1:
         method.distribute(sum_over_workers)
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
-    log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size)
+    log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size, scaler.is_enabled())
 
     method.train()
-    for epoch in range(first_epoch, settings.epochs):
-        for i, batch in enumerate(_batches(stream, epoch, epoch_steps)):
-            step = epoch * epoch_steps + i
-            step_generator = generator(config.pretraining_seed, "views", step, run.rank)
-            stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
-            pair = views_of(batch, method, stage, scale, device, step_generator)
-            rate = warmup_cosine(
-                step_in_stage, peak=settings.learning_rate, warmup_steps=warmup_steps, total_steps=steps_in_stage
-            )
-            set_learning_rate(optimizer, rate)
-            with autocast(device, settings.precision):
-                terms = method.losses(pair, step_generator)
-            terms |= method.before_backward(terms, step)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(terms["loss"]).backward()
-            scaler.unscale_(optimizer)
-            terms["gradient_norm"] = clip_grad_norm_(weights, settings.gradient_clip or math.inf)
-            scaler.step(optimizer)
-            scaler.update()
-            method.after_step(step, total_steps)
-            if watch.is_due(step):
-                log.measured(
-                    watch.look(method, pair, step, generator(config.pretraining_seed, "measures", step, run.rank))
-                )
-            log.note(epoch, step, rate, terms, batch)
-        log.flush()
-        state = {"epoch": epoch, "scaler": scaler.state_dict(), "watch": watch.state()}
-        _report_epoch(run, method, optimizer, state, log.last)
+    for step, batch in zip(range(first_step, total_steps), log.waiting_for(stream.batches(first_step)), strict=False):
+        step_generator = generator(config.pretraining_seed, "views", step, run.rank)
+        stage, step_in_stage, steps_in_stage = stage_of(step, total_steps, method.stages)
+        pair = views_of(batch, method, stage, scale, device, step_generator)
+        rate = warmup_cosine(
+            step_in_stage, peak=settings.learning_rate, warmup_steps=warmup_steps, total_steps=steps_in_stage
+        )
+        set_learning_rate(optimizer, rate)
+        with autocast(device, settings.precision):
+            terms = method.losses(pair, step_generator)
+        terms |= method.before_backward(terms, step)
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(terms["loss"]).backward()
+        scaler.unscale_(optimizer)
+        terms["gradient_norm"] = clip_grad_norm_(weights, settings.gradient_clip or math.inf)
+        scaler.step(optimizer)
+        scaler.update()
+        method.after_step(step, total_steps)
+        if watch.is_due(step):
+            log.measured(watch.look(method, pair, step, generator(config.pretraining_seed, "measures", step, run.rank)))
+        log.note(step // epoch_steps, step, rate, terms, batch)
+        if step + 1 == total_steps or (log.is_empty and run.checkpoint_is_due()):
+            log.flush()  # which refuses what is not finite
+            if run.rank == 0:
+                facts = {"step": step + 1, "scaler": scaler.state_dict(), "watch": watch.state()}
+                save_training_state(state_folder(run, step + 1), {"method": method}, optimizer, facts)
+            run.kept(log.last)
     if run.rank == 0:
         _export(config, store, method, scale, run.folder / "model")
     return run.folder / "model"
@@ -137,34 +133,6 @@ def hu_scale(config: Config, store: Store) -> HuScale:
     """The intensity scale of a pre-training: clip range of the store, z-score of the pre-training cases only."""
     facts = store.normalization(pretraining_cases(config, store))
     return HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
-
-
-def _batches(stream: Stream, epoch: int, count: int) -> Iterator[SliceBatch]:
-    """Exactly `count` batches: the stream is read again, as another epoch, when one pass is shorter."""
-    given, turn = 0, 0
-    while given < count:
-        before = given
-        for batch in stream.epoch(epoch + turn * 1_000_003):
-            yield batch
-            given += 1
-            if given == count:
-                return
-        if given == before:
-            raise ValueError(
-                f"the stream holds {stream.n_slices} slices, too few for one batch; lower pretrain.batch_size"
-            )
-        turn += 1
-
-
-def _report_epoch(
-    run: Run, method: Method, optimizer: torch.optim.Optimizer, state: dict[str, Any], metrics: dict[str, Any]
-) -> None:
-    metrics = {**metrics, "epoch": state["epoch"]}
-    if run.rank != 0:
-        run.report(metrics, None)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        run.report(metrics, save_training_state(Path(scratch) / "state", {"method": method}, optimizer, state))
 
 
 def _export(config: Config, store: Store, method: Method, scale: HuScale, folder: Path) -> None:

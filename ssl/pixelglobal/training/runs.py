@@ -1,4 +1,4 @@
-"""What a training loop needs of the world around it: slices in, metrics and checkpoints out.
+"""What a training loop needs of the world around it: a folder, a place among the workers, and when to keep its state.
 
 The loops know only `Run` and `data.stream.Stream`. On one machine they get a `LocalRun` and a `LocalStream`; on a
 cluster, `pixelglobal.cluster` gives them the same through Ray.
@@ -13,54 +13,63 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from pixelglobal.files import write_folder
+from pixelglobal.training.checkpoints import newest_intact_state, training_states
+
+
+class TrainingStopped(RuntimeError):
+    """A training that must not go on, such as one whose loss is not finite; trying again would end alike."""
 
 
 class Run(Protocol):
-    """The folder and the workers of one training."""
+    """The folder and the workers of one training. Every worker calls every function equally often."""
 
     folder: Path
     rank: int
     world_size: int
 
     def latest_checkpoint(self) -> Path | None:
-        """The folder of the last complete training state, None at the first start."""
+        """The folder of the newest intact training state, the same for all workers; None at the first start."""
         ...
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
-        """Keep an epoch's metrics (with "epoch") and, on rank 0, its state. Every worker must call it equally often."""
+    def checkpoint_is_due(self) -> bool:
+        """Whether the state should be kept now, which all workers are told alike."""
         ...
+
+    def kept(self, metrics: Mapping[str, Any]) -> None:
+        """To be called when rank 0 has written the state of a step into the folder that `state_folder` names."""
+        ...
+
+
+def state_folder(run: Run, step: int) -> Path:
+    """Where the training state after so many steps belongs."""
+    return run.folder / "checkpoints" / f"step_{step:08d}"
 
 
 class LocalRun:
-    """A run in this process: checkpoints under `folder/checkpoints/epoch_0007`, the newest few kept."""
+    """A run in this process, which keeps its state every few minutes and at the end; the newest few states stay."""
 
     rank = 0
     world_size = 1
 
-    def __init__(self, folder: Path, checkpoints_to_keep: int = 2) -> None:
+    def __init__(self, folder: Path, checkpoints_to_keep: int = 2, checkpoint_minutes: float = 15.0) -> None:
         self.folder = folder
-        self._keep = checkpoints_to_keep
+        self._keep, self._seconds, self._since = checkpoints_to_keep, 60 * checkpoint_minutes, time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob("epoch_*"))
-
     def latest_checkpoint(self) -> Path | None:
-        """The newest checkpoint folder, if there is one."""
-        existing = self._checkpoints()
-        return existing[-1] if existing else None
+        """The newest state whose files are as they were written; a damaged one is warned of."""
+        return newest_intact_state(self.folder / "checkpoints")
 
-    def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
-        """Move the state into place under its epoch and drop the oldest."""
-        if checkpoint is None:
-            return
+    def checkpoint_is_due(self) -> bool:
+        """Whether the minutes have passed since the last state was kept."""
+        return time.monotonic() - self._since >= self._seconds
+
+    def kept(self, metrics: Mapping[str, Any]) -> None:  # noqa: ARG002 (a cluster shows them)
+        """Remove the states before the newest few, and what killed processes have left."""
         kept = self.folder / "checkpoints"
-        with write_folder(kept / f"epoch_{int(metrics['epoch']):04d}") as scratch:
-            for file in checkpoint.iterdir():
-                shutil.move(file, scratch)
-        for old in [*self._checkpoints()[: -self._keep], *kept.glob(".partial-*")]:  # the latter of killed processes
+        for old in [*training_states(kept)[: -self._keep], *kept.glob(".partial-*")]:
             shutil.rmtree(old)
+        self._since = time.monotonic()
 
 
 def append_metrics(folder: Path, line: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pixelglobal.data.slices import SliceBatch
-from pixelglobal.training.runs import Run, append_metrics
+from pixelglobal.training.runs import Run, TrainingStopped, append_metrics
 from pixelglobal.training.workers import mean_over_workers
 
 
@@ -24,11 +24,28 @@ class StepLog:
     every: int
     total_steps: int
     batch_size: int
+    overflow_is_skipped: bool = False  # a gradient that overflows in fp16 is no error: the scaler skips its step
     last: dict[str, Any] = field(default_factory=dict)
     _pending: list[tuple[int, dict[str, Tensor], list[str]]] = field(default_factory=list)
     _meta: dict[str, Any] = field(default_factory=dict)
     _measures: dict[str, float] = field(default_factory=dict)
     _since: float = field(default_factory=time.perf_counter)
+    _waited: float = 0.0  # seconds for data since then
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every step that was noted has been checked and written."""
+        return not self._pending
+
+    def waiting_for(self, batches: Iterator[SliceBatch]) -> Iterator[SliceBatch]:
+        """The batches; the time until each is there counts as waiting for data."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._waited += time.perf_counter() - began
+            yield batch
 
     def measured(self, measures: Mapping[str, float]) -> None:
         """Put measures into the next line."""
@@ -56,7 +73,8 @@ class StepLog:
             ]
         ).cpu()
         self._refuse_non_finite(table, names)
-        seconds = (time.perf_counter() - self._since) / len(self._pending)
+        spent = time.perf_counter() - self._since
+        seconds = spent / len(self._pending)
         means = mean_over_workers(dict(zip(names, table.nanmean(0).tolist(), strict=True)), self.run.world_size)
         self.last = {
             "stage": "pretrain",
@@ -64,6 +82,7 @@ class StepLog:
             "steps_total": self.total_steps,
             "seconds_per_step": round(seconds, 4),
             "slices_per_second": round(self.batch_size / seconds, 2),
+            "data_wait": round(self._waited / spent, 4),  # the share of time that this worker waited for slices
             **{name: round(mean, 6) for name, mean in means.items()},
             **self._measures,
         }
@@ -71,17 +90,20 @@ class StepLog:
         if self.run.rank == 0:
             append_metrics(self.run.folder, self.last)
         self._pending.clear()
-        self._since = time.perf_counter()
+        self._since, self._waited = time.perf_counter(), 0.0
 
     def _refuse_non_finite(self, table: Tensor, names: list[str]) -> None:
-        loss = table[:, names.index("loss")]
-        if torch.isfinite(loss).all():
+        watched = ["loss"] if self.overflow_is_skipped else ["loss", "gradient_norm"]
+        finite = {name: torch.isfinite(table[:, names.index(name)]) for name in watched if name in names}
+        good = torch.stack([*finite.values()])
+        if good.all():
             return
-        worst = int((~torch.isfinite(loss)).nonzero()[0])
+        worst = int((~good.all(0)).nonzero()[0])
         step, terms, slices = self._pending[worst]
+        what = "loss" if not finite["loss"][worst] else "gradient"
         values = ", ".join(f"{n}={terms[n].item():.4g}" for n in terms)
-        raise RuntimeError(
-            f"the loss is not finite at step {step}: {values}. Slices of this batch: {', '.join(slices)}. "
+        raise TrainingStopped(
+            f"the {what} is not finite at step {step}: {values}. Slices of this batch: {', '.join(slices)}. "
             "The last checkpoint is intact; lower pretrain.learning_rate, use pretrain.precision=fp32, or look at "
             "these slices, then run the same command again"
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 def averaging_gradients(model: nn.Module, world_size: int) -> nn.Module:
@@ -16,7 +18,7 @@ def averaging_gradients(model: nn.Module, world_size: int) -> nn.Module:
     return DistributedDataParallel(model) if world_size > 1 else model
 
 
-def value_of_the_first_worker(value: float, world_size: int) -> float:
+def value_of_the_first_worker(value: T, world_size: int) -> T:
     """What worker 0 has, on every worker; all must call it."""
     shared = [value]
     if world_size > 1:
