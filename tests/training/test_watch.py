@@ -38,12 +38,14 @@ def run(tiny, store, folder, **values):
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_a_healthy_run_is_measured_and_left_alone(tiny, store, tmp_path):
     run(tiny, store, tmp_path)
-    first, *_, last = read_metrics(tmp_path)
+    lines = read_metrics(tmp_path)
     for head in ("global", "pixel"):
         for name in ("information", "spread", "rank_me", "rank_me_centered", "codes_used", "mean_entropy"):
-            assert f"{name}_{head}" in last
-    assert collapsed_heads(read_metrics(tmp_path)) == []
-    assert 0 <= last["mean_rank_pixel"] < first["mean_rank_pixel"] < 0.5
+            assert f"{name}_{head}" in lines[-1]
+    assert collapsed_heads(lines) == []
+    ranks = [line["mean_rank_pixel"] for line in lines]
+    assert all(0 <= rank < 0.5 for rank in ranks)  # twins find each other better than by chance
+    assert min(ranks) < ranks[0]
 
 
 @pytest.mark.filterwarnings("ignore:step")
