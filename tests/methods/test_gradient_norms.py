@@ -120,7 +120,7 @@ def test_a_matched_run_that_was_killed_goes_on_as_if_it_had_not_been(tiny, store
     config = settings.with_settings(settings.variant(tiny, "full_matched"), pixel_global={"match_every_steps": 2})
     whole = pretrained(config, store, LocalRun(tmp_path / "whole"))
     with pytest.raises(Killed):
-        pretrained(config, store, RunKilledAfter(tmp_path / "killed", epoch=0))
+        pretrained(config, store, RunKilledAfter(tmp_path / "killed", 2))
     resumed = pretrained(config, store, LocalRun(tmp_path / "killed"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     weights = [line["local_weight"] for line in read_metrics(tmp_path / "whole")]
