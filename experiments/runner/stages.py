@@ -140,6 +140,7 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
         "seed": config.pretraining_seed,
         "data": scans_of(store, pretraining_cases(config, store)),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
+        **({"sync_batch_norm": config.cluster.sync_batch_norm} if config.cluster.pretrain_workers > 1 else {}),
         "code": _source_of(config.pretrain.method),
         "views": config.views.effective(),
         "network": config.network.effective(),

@@ -31,7 +31,7 @@ def weights(folder):
 @pytest.mark.cluster
 def test_two_workers_pretrain_as_one(ray_on_two_cpus, tiny, store, tmp_path):
     """Also: the same command in the same folder continues with the next epoch."""
-    config = with_workers(settings.with_settings(tiny, pretrain={"epochs": 1}), pretrain_workers=2)
+    config = with_workers(settings.with_settings(tiny, pretrain={"epochs": 1, "batch_size": 16}), pretrain_workers=2)
     folder = tmp_path / "run"
     model = train.run_pretrain(config, store.root, folder)
     assert epochs(folder) == [(0, 0), (0, 1), (0, 2)]
@@ -68,6 +68,17 @@ def test_two_workers_finetune(ray_on_two_cpus, tiny, store, tmp_path):
     assert set(rows["seed"]) == {7}
     with pytest.raises(ValueError, match="was trained on"):
         ray.get(driver.remote(config, store.root, model, tmp_path / "no", cases=store.splits.train, columns={}))
+
+
+def test_few_slices_for_the_batch_norms_of_a_worker_are_refused(tiny):
+    of_four = with_workers(settings.with_settings(tiny, pretrain={"batch_size": 8}), pretrain_workers=2)
+    with pytest.raises(ValueError, match=r"leaves 4 slices for the batch norms.*pretrain\.batch_size=16"):
+        train._require_vectors_for_batch_norm(of_four, gpus=0)
+    train._require_vectors_for_batch_norm(of_four, gpus=1)  # which see the slices of all workers
+    alone = settings.with_settings(of_four, cluster={"sync_batch_norm": False})
+    with pytest.raises(ValueError, match="leaves 4 slices"):
+        train._require_vectors_for_batch_norm(alone, gpus=1)
+    train._require_vectors_for_batch_norm(settings.with_settings(of_four, pretrain={"batch_size": 16}), gpus=0)
 
 
 def test_no_worker_is_the_plain_loop_without_ray(tiny, store, tmp_path):

@@ -7,11 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.multiprocessing as mp
+from timm.layers import convert_sync_batchnorm
+from torch import nn
 
 from pixelglobal import config as settings
 from pixelglobal.methods.pixel_global import PixelGlobal
+from pixelglobal.networks.heads import ProjectionHead
+from pixelglobal.networks.mc_dropout import predictive_uncertainty
+from pixelglobal.networks.uncertainty import channel_mask
 from pixelglobal.seeds import generator, seeded
-from pixelglobal.training.workers import sum_over_workers
+from pixelglobal.training.workers import average_buffers, sum_over_workers, synchronizes_batch_norms
 from pixelglobal.views.intensity import HuScale
 from pixelglobal.views.pairs import ViewPlan, make_view_pair
 
@@ -107,3 +112,59 @@ def test_no_twins_at_all_leave_the_centre_where_it_is():
     method.center_pixel.fill_(0.5)
     method.losses(without_twins(whole_batch(CONFIG)), generator(0))
     assert (method.center_pixel == 0.5).all()
+
+
+def uncertainty_of(rank, workers):
+    """U of the pixels of one worker, in dropout passes whose batch norm sees all pixels; masks are an image's own."""
+    head = seeded(lambda: convert_sync_batchnorm(ProjectionHead(6, 8, 4, 5, hidden_layers=1, bn_logits=False)), 0)
+    y_MC, counts = torch.randn(70, 6, generator=generator(1)) ** 3, (30, 40)
+    masks = torch.stack([channel_mask(2, 6, 0.5, y_MC, generator(i)) for i in range(3)])
+    if workers == 1:
+        head.layers[1].__class__ = nn.BatchNorm1d
+        return predictive_uncertainty(head.train(), y_MC, counts, masks, torch.zeros(5), 0.04)
+    y = y_MC.split(counts)[rank]
+    return predictive_uncertainty(head.train(), y, [len(y)], masks[:, rank : rank + 1], torch.zeros(5), 0.04)
+
+
+def _exchange(rank, port, folder):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(rank + 1.0)
+    norm.running_var.fill_(10.0 * rank)
+    average_buffers(norm, 2)
+    torch.save((norm.state_dict(), uncertainty_of(rank, 2)), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_workers_share_running_averages_and_the_statistics_of_dropout_passes(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_exchange, (port, str(tmp_path)), nprocs=2)
+    (first, u_0), (second, u_1) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for state in (first, second):
+        assert state["running_mean"].tolist() == [1.5, 1.5]
+        assert state["running_var"].tolist() == [5, 5]
+    torch.testing.assert_close(torch.cat([u_0, u_1]), uncertainty_of(0, 1))
+
+
+def test_batch_norms_are_synchronised_with_cuda_alone():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert synchronizes_batch_norms(None, 2, cuda)
+    assert not synchronizes_batch_norms(False, 2, cuda)
+    assert not synchronizes_batch_norms(None, 2, cpu)
+    assert not synchronizes_batch_norms(True, 1, cpu)
+    with pytest.raises(ValueError, match=r"cluster\.sync_batch_norm=true with workers on cpu"):
+        synchronizes_batch_norms(True, 2, cpu)
+
+
+def test_every_batch_norm_of_student_and_teacher_is_synchronised(monkeypatch):
+    monkeypatch.setattr("pixelglobal.methods.base.DistributedDataParallel", lambda student, **_: student)
+    method = PixelGlobal(CONFIG)
+    before = set(method.state_dict())
+    method.distribute(sum_over_workers, synchronize_batch_norms=True)
+    norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert len(norms) > 20
+    assert all(isinstance(m, nn.SyncBatchNorm) for m in norms)
+    assert set(method.state_dict()) == before

@@ -35,6 +35,8 @@ from pixelglobal.training.pretrain import pretrain, pretraining_cases
 from pixelglobal.training.runs import LocalRun, TrainingStopped
 from pixelglobal.training.workers import value_of_the_first_worker
 
+FEWEST_FOR_BATCH_NORM = 8  # slices
+
 
 class TrainRun(LocalRun):
     """The run of a Ray Train worker in a folder that all workers share.
@@ -83,6 +85,7 @@ def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
         stream = LocalStream(store, cases, batch_size=config.pretrain.batch_size, seed=config.pretraining_seed)
         return pretrain(config, store, stream, _local_run(config, folder), default_device())
     _share(config.pretrain.batch_size, config.cluster.pretrain_workers)
+    _require_vectors_for_batch_norm(config, gpus_each(config, ray.cluster_resources()))
     _require_shared(folder)
     work = {
         "config": config.model_dump(mode="json"),
@@ -264,6 +267,19 @@ def _share(batch_size: int, workers: int) -> int:
             f"slices a worker; each needs the same even number, so try pretrain.batch_size={better}"
         )
     return share
+
+
+def _require_vectors_for_batch_norm(config: Config, gpus: float) -> None:
+    """The global head has one vector for each slice: statistics of a few of them are noise."""
+    workers, batch_size = config.cluster.pretrain_workers, config.pretrain.batch_size
+    synchronized = config.cluster.sync_batch_norm is not False and gpus > 0
+    if workers > 1 and not synchronized and batch_size // workers < FEWEST_FOR_BATCH_NORM:
+        raise ValueError(
+            f"pretrain.batch_size={batch_size} over cluster.pretrain_workers={workers} leaves {batch_size // workers} "
+            f"slices for the batch norms of each worker; at least {FEWEST_FOR_BATCH_NORM} are expected. Use fewer "
+            f"workers, pretrain.batch_size={FEWEST_FOR_BATCH_NORM * workers}, or workers with GPUs and "
+            "cluster.sync_batch_norm=true"
+        )
 
 
 def _require_shared(folder: Path) -> None:

@@ -243,12 +243,15 @@ class Evaluate(Section):
 
 
 class Cluster(Section):
-    """Where it runs. The number of workers is part of a result: each has its share of a batch, its own batch-norm
-    statistics, partners and negatives. The rest changes nothing but speed."""
+    """Where it runs. The number of workers is part of a result: each has its share of a batch, its own partners and
+    negatives and, without `sync_batch_norm`, batch-norm statistics. The rest changes nothing but speed."""
 
     pretrain_workers: int = Field(1, ge=0)  # Ray Train workers; 0: the plain loop inside the trial
     finetune_workers: int = Field(0, ge=0)
     cpus_per_worker: float = Field(1.0, gt=0)
+    sync_batch_norm: bool | None = (
+        None  # batch norms see the slices of all workers, on CUDA alone; None: where possible
+    )
     gpus_per_worker: float | None = Field(None, ge=0)  # None: one where the cluster has GPUs
     data_cpus: float = Field(1.0, gt=0)  # left free for Ray Data beside every run of workers
     checkpoint_minutes: float = Field(15.0, ge=0)  # between the states of a training; its last one is kept, too

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -41,6 +42,7 @@ class Method(nn.Module, ABC):
 
     student: nn.Module
     teacher: nn.Module | None
+    fewest_patients = 1  # that the slices must come from
     stages = 1  # equal parts of a run with different work; each goes through the learning-rate schedule once
 
     def __init__(self, config: Config) -> None:
@@ -96,11 +98,16 @@ class Method(nn.Module, ABC):
         """What the optimiser sees."""
         return self.student
 
-    def distribute(self, sum_over_workers: Callable[[Tensor], object]) -> None:
+    def distribute(
+        self, sum_over_workers: Callable[[Tensor], object], *, synchronize_batch_norms: bool = False
+    ) -> None:
         """Train as one of several workers: the student's gradients are averaged over all of them.
 
         sum_over_workers: replaces a tensor by its sum over the workers, in place; each worker must call it.
+        synchronize_batch_norms: statistics of batch norms are those of all workers' slices, which takes CUDA.
         """
+        if synchronize_batch_norms:
+            convert_sync_batchnorm(self)
         # A stage, a variant or a batch may leave a part of the student without gradients.
         wrapped = DistributedDataParallel(self.student, find_unused_parameters=True, broadcast_buffers=False)
         self._student_of_all_workers = wrapped.__call__  # not the module itself: its weights are saved once

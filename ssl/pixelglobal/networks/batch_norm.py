@@ -1,4 +1,4 @@
-"""Passes that leave the running averages of batch norms alone."""
+"""Batch norms: passes that leave their running averages alone, and whether they are those of all workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+
+
+def is_synchronized(module: nn.Module) -> bool:
+    """Whether the statistics of its batch norms are those of all workers."""
+    return any(isinstance(m, nn.SyncBatchNorm) for m in module.modules())
 
 
 @contextmanager

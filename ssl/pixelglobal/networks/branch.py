@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pixelglobal.config.schema import Network
 from pixelglobal.losses.consistency import targets
-from pixelglobal.networks.batch_norm import RestoredBatchNormBuffers, frozen_batch_norm_buffers
+from pixelglobal.networks.batch_norm import RestoredBatchNormBuffers, frozen_batch_norm_buffers, is_synchronized
 from pixelglobal.networks.heads import ProjectionHead
 from pixelglobal.networks.mc_dropout import can_run_in_blocks, predictive_uncertainty
 from pixelglobal.networks.uncertainty import channel_mask, monte_carlo_uncertainty
@@ -95,7 +95,8 @@ class Branch(nn.Module):
         """
         features = self.backbone.encode(view)
         z = self.global_head(features[-1].mean((2, 3)))
-        if self.pixel_head is None or not len(image_M):
+        # Without pixels the head is left out, unless other workers wait for this one's share of batch statistics.
+        if self.pixel_head is None or (not len(image_M) and not is_synchronized(self.pixel_head)):
             return z, None, features, None
         y_MC = self.decode_pixels(features, image_M, pixel_M, masks)
         return z, self.project_pixels(y_MC, image_M, masks), features, y_MC

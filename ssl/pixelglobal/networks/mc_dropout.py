@@ -27,8 +27,9 @@ BLOCK_PIXELS = {"cpu": 4096, "cuda": 131072}  # so that a block's activations st
 
 def can_run_in_blocks(head: ProjectionHead) -> bool:
     """Whether the head has one hidden layer and no batch norm of its logits, which would couple the pixels again."""
-    layers = [type(layer) for layer in head.layers]
-    return layers == [nn.Linear, nn.BatchNorm1d, nn.GELU, nn.Linear] and isinstance(head.logit_norm, nn.Identity)
+    wanted = (nn.Linear, (nn.BatchNorm1d, nn.SyncBatchNorm), nn.GELU, nn.Linear)
+    fits = len(head.layers) == len(wanted) and all(map(isinstance, head.layers, wanted))
+    return fits and isinstance(head.logit_norm, nn.Identity)
 
 
 @torch.no_grad()
@@ -75,14 +76,18 @@ def _hidden_norm(
     """What the hidden layer's batch norm does in each pass, as a factor and a summand."""
     first, norm = head.layers[0], head.layers[1]
     assert isinstance(first, nn.Linear)
-    assert isinstance(norm, nn.BatchNorm1d)
+    assert isinstance(norm, nn.BatchNorm1d | nn.SyncBatchNorm)
     if norm.training or norm.running_mean is None or norm.running_var is None:
-        n_pixels = sum(len(y) for y in images)
+        n_pixels = torch.full((1,), sum(len(y) for y in images), dtype=torch.double, device=first.weight.device)
         sum_BC = torch.stack([y.float().sum(0) for y in images]).double()
         square_BCC = torch.stack([y.float().T @ y.float() for y in images]).double()
         masked = first.weight.double() * masks_PBC.double().unsqueeze(2)  # [P, B, F, C]
-        mean = torch.einsum("pbfc,bc->pf", masked, sum_BC) / n_pixels
-        square = (torch.einsum("pbfc,bcd->pbfd", masked, square_BCC) * masked).sum((1, 3)) / n_pixels
+        total = torch.einsum("pbfc,bc->pf", masked, sum_BC)
+        total_square = (torch.einsum("pbfc,bcd->pbfd", masked, square_BCC) * masked).sum((1, 3))
+        if isinstance(norm, nn.SyncBatchNorm):
+            for sums in (total, total_square, n_pixels):
+                torch.distributed.all_reduce(sums, group=norm.process_group)
+        mean, square = total / n_pixels, total_square / n_pixels
         variance = (square - mean.square()).clamp_min(0)
     else:
         mean, variance = norm.running_mean.double().unsqueeze(0), norm.running_var.double().unsqueeze(0)

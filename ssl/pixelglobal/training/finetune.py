@@ -32,7 +32,7 @@ from pixelglobal.training.initial_segmenter import InitialSegmenter, initial_seg
 from pixelglobal.training.labelled import MixedSampler, SliceSampler, class_frequencies, training_slices
 from pixelglobal.training.optim import finetuning_optimizer, set_learning_rate, steps_per_epoch, warmup_polynomial
 from pixelglobal.training.runs import Run, TrainingStopped, append_metrics, state_folder
-from pixelglobal.training.workers import averaging_gradients, value_of_the_first_worker
+from pixelglobal.training.workers import averaging_gradients, synchronizes_batch_norms, value_of_the_first_worker
 from pixelglobal.version import __version__
 from pixelglobal.views.augment import draw_whole_slices, mirror_labels, render, render_labels
 from pixelglobal.views.intensity import HuScale
@@ -67,7 +67,8 @@ def finetune(
         progress = load_training_state(checkpoint, {"model": start.model}, optimizer)
         scaler.load_state_dict(progress.pop("scaler"))
     swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
-    model = averaging_gradients(start.model, run.world_size)
+    synchronized = synchronizes_batch_norms(config.cluster.sync_batch_norm, run.world_size, device)
+    model = averaging_gradients(start.model, run.world_size, synchronize_batch_norms=synchronized)
     steps = steps_per_epoch(settings, len(slices))
     sampler = (
         SliceSampler(slices, config)

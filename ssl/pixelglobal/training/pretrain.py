@@ -29,7 +29,7 @@ from pixelglobal.training.collapse_watch import CollapseWatch
 from pixelglobal.training.optim import pretraining_optimizer, set_learning_rate, steps_per_epoch, warmup_cosine
 from pixelglobal.training.runs import Run, state_folder
 from pixelglobal.training.step_log import StepLog
-from pixelglobal.training.workers import sum_over_workers
+from pixelglobal.training.workers import average_buffers, sum_over_workers, synchronizes_batch_norms
 from pixelglobal.version import __version__
 from pixelglobal.views.intensity import HuScale
 from pixelglobal.views.pairs import ViewPair, make_view_pair, pair_partners
@@ -43,10 +43,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     """
     settings = config.pretrain
     scale = hu_scale(config, store)
-    method = place(
-        seeded(lambda: method_class(settings.method)(config), derive(config.pretraining_seed, "weights")), device
-    )
-    assert isinstance(method, Method)
+    method = _new_method(config, store, device)
     optimizer, weights = pretraining_optimizer(method.trainable(), settings), list(method.trainable().parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     epoch_steps = steps_per_epoch(settings, stream.n_slices)
@@ -62,7 +59,8 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
     if settings.compile:
         compile_networks(method)
     if run.world_size > 1:
-        method.distribute(sum_over_workers)
+        synchronized = synchronizes_batch_norms(config.cluster.sync_batch_norm, run.world_size, device)
+        method.distribute(sum_over_workers, synchronize_batch_norms=synchronized)
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
     log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size, scaler.is_enabled())
@@ -91,6 +89,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
         log.note(step // epoch_steps, step, rate, terms, batch)
         if step + 1 == total_steps or (log.is_empty and run.checkpoint_is_due()):
             log.flush()  # which refuses what is not finite
+            average_buffers(method, run.world_size)
             if run.rank == 0:
                 facts = {"step": step + 1, "scaler": scaler.state_dict(), "watch": watch.state()}
                 save_training_state(state_folder(run, step + 1), {"method": method}, optimizer, facts)
@@ -127,6 +126,20 @@ def views_of(
 def pretraining_cases(config: Config, store: Store) -> tuple[str, ...]:
     """The scans that a pre-training sees."""
     return tuple(sorted(getattr(store.splits, config.pretrain.cases)))
+
+
+def _new_method(config: Config, store: Store, device: torch.device) -> Method:
+    """The chosen method with its first weights; ValueError where it needs more patients than there are."""
+    new = method_class(config.pretrain.method)
+    method = place(seeded(lambda: new(config), derive(config.pretraining_seed, "weights")), device)
+    assert isinstance(method, Method)
+    seen = store.cases["case"].isin(pretraining_cases(config, store))
+    if (patients := store.cases[seen]["patient"].nunique()) < method.fewest_patients:
+        raise ValueError(
+            f"{store.root}: split {config.pretrain.cases!r} has {patients} patient, and {method.name} compares each "
+            f"slice with one of another patient; prepare scans of {method.fewest_patients} patients or more"
+        )
+    return method
 
 
 def hu_scale(config: Config, store: Store) -> HuScale:
