@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pixelglobal.methods.collapse import code_measures, feature_spread, match_rank, rank_me, verdict
+from pixelglobal.methods.collapse import RecentCodes, code_measures, feature_spread, match_rank, rank_me, verdict
 
 
 def random(*shape, seed=0):
@@ -94,3 +94,27 @@ def test_a_plateau_at_the_uniform_code_is_named_and_few_codes_are_a_warning():
 def test_few_vectors_are_judged_by_what_they_could_carry():
     """Eight slices with eight codes of 1024 carry all they can, which is far less than ln 1024."""
     assert judge(torch.eye(1024)[:8], features=random(8, 64)).state == "healthy"
+
+
+def test_recent_codes_of_small_batches_are_measured_as_one():
+    code = random(1024, 16).mul(3).softmax(-1)
+    recent = RecentCodes(16)
+    for batch in code.split(8):
+        recent.add(batch)
+    recent.add(code[:0])  # a step without any changes nothing
+    assert recent.seen == 1024
+    expected = code_measures(code)
+    for name, value in recent.measures().items():
+        assert value.item() == pytest.approx(expected[name].item(), abs=1e-4), name
+    batches = [code_measures(batch)["information"].item() for batch in code.split(8)]
+    assert recent.measures()["information"] > 1.2 * sum(batches) / len(batches)  # eight vectors hold ln 8 at most
+    for _ in range(1000):
+        recent.add(code[:8])
+    assert recent.measures()["information"].item() == pytest.approx(batches[0], abs=0.01)  # the old ones are forgotten
+
+
+def test_information_is_not_judged_on_few_vectors():
+    measures = {"information": 0.0, "mean_entropy": 0.0, "spread": 1.0}
+    assert verdict(measures, n=1023, k=64).state == "healthy"
+    assert verdict(measures, n=1024, k=64).state == "collapsed"
+    assert verdict(measures | {"spread": 0.0}, n=8, k=64).state == "collapsed"  # features are judged at once

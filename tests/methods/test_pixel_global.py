@@ -167,10 +167,13 @@ def test_equal_partners_leave_nothing():
 def test_an_image_whose_partner_is_the_same_patient_enters_no_stabilised_loss():
     config = settings.variant(BASE, "gpc")
     nobody = a_pair(config, has_partner=torch.zeros(4, dtype=torch.bool))
-    assert method_of(config).losses(nobody, generator(0))["loss_pixel"].item() == 0
+    terms = method_of(config).losses(nobody, generator(0))
+    assert terms["loss_pixel"].item() == 0
+    assert terms["images_without_partner"] == 4  # as the log says
     plain = settings.variant(BASE, "gp")
     nobody = a_pair(plain, has_partner=torch.zeros(4, dtype=torch.bool))
     assert method_of(plain).losses(nobody, generator(0))["loss_pixel"].item() > 0
+    assert (method_of(config).fewest_patients, method_of(plain).fewest_patients) == (2, 1)
 
 
 def test_paired_and_independent_partners_have_the_same_expected_loss():

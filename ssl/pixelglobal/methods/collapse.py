@@ -10,13 +10,13 @@ Shape letters: N vectors, K outputs of a head, D length of a vector. A vector ma
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelglobal.networks.uncertainty import entropy
 
@@ -33,6 +33,9 @@ UNIFORM_NATS = 0.01  # a cross-entropy this close to ln K is that of the uniform
 UNIFORM_MEASURES = 4  # for so many measures in a row
 
 
+FEWEST_VECTORS = 1024  # that information is judged on: a few vectors look more alike, or less, than all do
+
+
 def code_measures(code_NK: Tensor) -> dict[str, Tensor]:
     """What probabilities [N, K] say: entropies and information as shares of ln K, and the share of codes in use.
 
@@ -45,6 +48,41 @@ def code_measures(code_NK: Tensor) -> dict[str, Tensor]:
     of_mean, mean = entropy(code_NK.mean(0)) / math.log(k), entropy(code_NK).mean() / math.log(k)
     used = torch.zeros(k, device=code_NK.device).index_fill_(0, code_NK.argmax(-1), 1.0).mean()
     return {"entropy_of_mean": of_mean, "mean_entropy": mean, "information": of_mean - mean, "codes_used": used}
+
+
+class RecentCodes(nn.Module):
+    """The mean code and the mean entropy of about the last 1,024 vectors of all workers, kept with the weights.
+
+    Each vector counts less the more vectors have come after it; the first ones count equally until they are that many.
+    """
+
+    mean_K: Tensor
+    entropy: Tensor
+    seen: Tensor
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_K", torch.zeros(k))
+        self.register_buffer("entropy", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    @torch.no_grad()
+    def add(self, code_NK: Tensor, summed_over_workers: Callable[[Tensor], Tensor] = lambda values: values) -> None:
+        """Take note of this step's probabilities [N, K]; every worker must call it, with none if need be."""
+        code_NK = code_NK.float()
+        count = code_NK.new_full((1,), len(code_NK))
+        total = summed_over_workers(torch.cat([code_NK.sum(0), entropy(code_NK).sum()[None], count]))
+        now, count = total[:-1] / total[-1].clamp_min(1), total[-1]
+        self.seen += count
+        share = (count / self.seen.clamp(1, FEWEST_VECTORS)).clamp_max(1)
+        self.mean_K.lerp_(now[:-1], share)
+        self.entropy.lerp_(now[-1], share)
+
+    def measures(self) -> dict[str, Tensor]:
+        """As `code_measures` of all of them: entropies and information as shares of ln K."""
+        log_k = math.log(len(self.mean_K))
+        of_mean, mean = entropy(self.mean_K) / log_k, self.entropy / log_k
+        return {"entropy_of_mean": of_mean, "mean_entropy": mean, "information": of_mean - mean}
 
 
 def feature_spread(features_ND: Tensor) -> Tensor:
@@ -101,23 +139,27 @@ def match_rank(view_1_ND: Tensor, view_2_ND: Tensor, image_N: Tensor) -> dict[st
 
 @dataclass(frozen=True)
 class HeadMeasures:
-    """Measures of one head by name, scalars on the device; n vectors with k outputs were looked at."""
+    """Measures of one head by name, scalars on the device; information is that of n vectors with k outputs."""
 
     values: dict[str, Tensor]
-    n: int
+    n: int | Tensor
     k: int
 
 
-def head_measures(code_NK: Tensor, cross_entropy: Tensor, bottleneck_ND: Tensor) -> HeadMeasures:
-    """What a head's codes and its bottleneck say; cross_entropy: of student and teacher, in nats."""
-    n, k = code_NK.shape
-    values = code_measures(code_NK) | {
+def head_measures(code_NK: Tensor, cross_entropy: Tensor, bottleneck_ND: Tensor, recent: RecentCodes) -> HeadMeasures:
+    """What a head's codes and its bottleneck say; entropies and information are those of its recent codes.
+
+    cross_entropy: of student and teacher, in nats.
+    """
+    k = code_NK.shape[1]
+    values = code_measures(code_NK) | recent.measures()
+    values |= {
         "cross_entropy_over_ln_k": cross_entropy / math.log(k),
         "spread": feature_spread(bottleneck_ND),
         "rank_me": rank_me(bottleneck_ND),
         "rank_me_centered": rank_me(bottleneck_ND, centered=True),
     }
-    return HeadMeasures(values, n, k)
+    return HeadMeasures(values, recent.seen.clamp_max(FEWEST_VECTORS), k)
 
 
 @dataclass(frozen=True)
@@ -129,12 +171,12 @@ class Verdict:
 
 
 def verdict(measures: Mapping[str, float], *, n: int, k: int, uniform_in_a_row: int = 0) -> Verdict:
-    """Judge one head by its `information` (share of ln K) and `spread`, measured on n vectors with k outputs.
+    """Judge one head by its `information` (share of ln K), measured on n vectors with k outputs, and its `spread`.
 
-    n vectors cannot carry more than ln n nats, so information is judged against ln min(n, k). uniform_in_a_row: for how
-    many measures the cross-entropy has been that of the uniform code.
+    Information is judged on 1,024 vectors or more, against ln min(n, k), the most that they can carry.
+    uniform_in_a_row: for how many measures the cross-entropy has been that of the uniform code.
     """
-    information = measures["information"] * math.log(k) / math.log(min(n, k))
+    information = measures["information"] * math.log(k) / math.log(min(n, k)) if n >= FEWEST_VECTORS else math.inf
     spread = measures["spread"]
     if uniform_in_a_row >= UNIFORM_MEASURES:
         return Verdict("collapsed", f"its cross-entropy has stayed at ln K = {math.log(k):.3f}, the uniform code's")
@@ -145,5 +187,6 @@ def verdict(measures: Mapping[str, float], *, n: int, k: int, uniform_in_a_row: 
     if spread < SPREAD_COLLAPSE:
         return Verdict("collapsed", f"its features are nearly constant (spread {spread:.2f}, isotropic 1)")
     if information < INFORMATION_WARNING or spread < SPREAD_WARNING:
-        return Verdict("warning", f"information {information:.1%} of what is possible, spread of features {spread:.2f}")
+        known = f"information {information:.1%} of what is possible, " if n >= FEWEST_VECTORS else ""
+        return Verdict("warning", f"{known}spread of features {spread:.2f}")
     return Verdict("healthy")

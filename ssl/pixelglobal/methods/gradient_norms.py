@@ -37,14 +37,15 @@ def flat_gradient(loss: Tensor | None, parameters: Sequence[Tensor]) -> Float[Te
 
 
 def matched_weight(
-    old: Float[Tensor, ""], global_norm: Float[Tensor, ""], local_norm: Float[Tensor, ""], *, first: bool
+    old: Float[Tensor, ""], global_norm: Float[Tensor, ""], local_norm: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
     """The factor of the local loss with which both losses pull equally: the quotient of the norms, smoothed, in range.
 
-    The mean is that of logarithms. old: what it was, which counts for nothing at the first measurement and for all
-    where a norm is zero or not finite.
+    The mean is that of logarithms. old: what it was, 0 if it was never measured; it stays where a norm is zero or not
+    finite.
     """
     quotient = global_norm / local_norm
     known = torch.isfinite(quotient) & (quotient > 0)
     new = torch.where(known, quotient, old).clamp(*MATCHED_WEIGHT_RANGE)
-    return new if first else torch.exp(torch.lerp(new.log(), old.log(), KEPT_OF_OLD_WEIGHT))
+    smoothed = torch.exp(torch.lerp(new.log(), old.clamp(*MATCHED_WEIGHT_RANGE).log(), KEPT_OF_OLD_WEIGHT))
+    return torch.where(known, torch.where(old > 0, smoothed, new), old)

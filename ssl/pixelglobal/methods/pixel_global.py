@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -25,8 +26,9 @@ from torch import Tensor, nn
 from pixelglobal.config.schema import Config, Network
 from pixelglobal.config.section import Section
 from pixelglobal.losses.consistency import disagreement, global_loss, local_loss, mean_one, targets
-from pixelglobal.methods.base import Method, Variant
-from pixelglobal.methods.collapse import HeadMeasures, head_measures, match_rank
+from pixelglobal.methods.ablation import ABLATION, MATCHED_ABLATION
+from pixelglobal.methods.base import Method
+from pixelglobal.methods.collapse import HeadMeasures, RecentCodes, head_measures, match_rank
 from pixelglobal.methods.gradient_norms import gradient_norms, matched_weight
 from pixelglobal.methods.teacher import TeacherSettings, move_teacher
 from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers
@@ -38,7 +40,6 @@ from pixelglobal.networks.branch import (
     MatchedPixels,
     teacher_uncertainty,
 )
-from pixelglobal.networks.heads import ProjectionHead
 from pixelglobal.networks.uncertainty import entropy
 from pixelglobal.views.pairs import ViewPair, ViewPlan
 
@@ -51,7 +52,7 @@ class PixelGlobalSettings(TeacherSettings):
     without_effect = frozenset({"checkpoint_pixel_head"})
     presets = {
         # Eqs. (5) and (6) as printed.
-        "paper": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum"},
+        "paper_literal": {"stabilizer": "abs_pixel", "detach_partner": False, "pixel_reduction": "sum"},
         "small": {"mc_passes": 8, "global_outputs": 256, "pixels_per_image": 1024, "ema_base": 0.99},
         "smoke": {
             "mc_passes": 4, "global_outputs": 64, "pixel_outputs": 32, "head_hidden": 64, "head_bottleneck": 32,
@@ -124,28 +125,6 @@ class PixelGlobalSettings(TeacherSettings):
         )
 
 
-# The paper's ablation (Figure 4), each one value away from its neighbour; gpc and full keep the config's stabiliser.
-ABLATION = {
-    "go": Variant("GO", "#56b4e9", {"pixel_matching": False, "stabilizer": "off", "uncertainty_weighting": False}),
-    "gp": Variant("GP", "#d55e00", {"pixel_matching": True, "stabilizer": "off", "uncertainty_weighting": False}),
-    "gpc": Variant("GPC", "#009e73", {"pixel_matching": True, "uncertainty_weighting": False}),
-    "full": Variant("Pixel-global (ours)", "#1a80bb", {"pixel_matching": True, "uncertainty_weighting": True}),
-}
-
-
-def _matched(name: str, color: str) -> Variant:
-    plain = ABLATION[name]
-    return Variant(f"{plain.label}, matched", color, {**plain.settings, "local_gradient": "matched"})
-
-
-# The same with a local gradient as strong as the global one: what then differs is not the weight of the local loss.
-MATCHED_ABLATION = {
-    "gp_matched": _matched("gp", "#8c3a00"),
-    "gpc_matched": _matched("gpc", "#00573f"),
-    "full_matched": _matched("full", "#0b3c5d"),
-}
-
-
 class PixelGlobal(Method):
     """Student, teacher and their losses: `losses(pair, generator)` gives named scalars, "loss" their sum, Eq. (1)."""
 
@@ -167,7 +146,15 @@ class PixelGlobal(Method):
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)  # "the initial weights" are the same
         self.register_buffer("center_global", torch.zeros(self.settings.global_outputs))
         self.register_buffer("center_pixel", torch.zeros(self.settings.pixel_outputs))
-        self.register_buffer("matched_weight", torch.ones(()))  # of the local loss, see before_backward
+        self.recent_codes = nn.ModuleDict(
+            {"global": RecentCodes(self.settings.global_outputs), "pixel": RecentCodes(self.settings.pixel_outputs)}
+        )
+        self.register_buffer("matched_weight", torch.zeros(()))  # of the local loss; 0 until it is measured
+
+    @property
+    def fewest_patients(self) -> int:  # type: ignore[override]
+        """Two where a slice is compared with one of another patient."""
+        return 1 if self.settings.stabilizer == "off" else 2
 
     def view_plan(self, stage: int) -> ViewPlan:
         """Partners share their views, so that each is the other's x~."""
@@ -184,7 +171,8 @@ class PixelGlobal(Method):
         if "loss_pixel" in terms:
             weight: Tensor | float = self.settings.local_weight
             if self.settings.local_gradient == "matched":
-                weight = terms["local_weight"] = weight * self.matched_weight  # a copy: the buffer moves meanwhile
+                known = torch.where(self.matched_weight > 0, self.matched_weight, 1.0)
+                weight = terms["local_weight"] = weight * known
             terms["loss"] = terms["loss"] + weight * terms["loss_pixel"]
         return terms
 
@@ -221,7 +209,9 @@ class PixelGlobal(Method):
             self._describe(terms, "pixel", target_y)
             self._move_center(self.center_pixel, y_t)
         elif config.pixel_matching:  # no twins on this worker: it still takes part in the mean over all
-            self._move_center(self.center_pixel, z_t.new_zeros(0, config.pixel_outputs))
+            none = z_t.new_zeros(0, config.pixel_outputs)
+            self._note_codes("pixel", none)
+            self._move_center(self.center_pixel, none)
         return terms
 
     def _local_terms(
@@ -258,6 +248,8 @@ class PixelGlobal(Method):
         }
         if uncertainty_M is not None:
             terms["uncertainty"] = uncertainty_M.mean()
+        if config.stabilizer != "off":  # they are in no local loss
+            terms["images_without_partner"] = (~pair.has_partner).float().sum()
         return terms
 
     @torch.no_grad()
@@ -273,9 +265,13 @@ class PixelGlobal(Method):
     @torch.no_grad()
     def _describe(self, terms: dict[str, Tensor], head: str, target: Tensor) -> None:
         """Entropies, as shares of ln K, that tell a healthy head (low, high) from a uniform or a constant one."""
+        self._note_codes(head, target)
         log_k = math.log(target.shape[-1])
         terms[f"entropy_of_targets_{head}"] = entropy(target).mean() / log_k
         terms[f"entropy_of_mean_target_{head}"] = entropy(target.mean(0)) / log_k
+
+    def _note_codes(self, head: str, target: Tensor) -> None:
+        cast(RecentCodes, self.recent_codes[head]).add(target, self.summed_over_workers)
 
     @torch.no_grad()
     def measures(self, pair: ViewPair, generator: torch.Generator) -> dict[str, HeadMeasures]:
@@ -286,25 +282,20 @@ class PixelGlobal(Method):
             image = pair.image_M[chosen]
             z_t, y_t, _, f_t = self.teacher(pair.view_2, image, pair.pixel_2_M[chosen])
             z_s, y_s, maps_s, f_s = self.student(pair.view_1, image, pair.pixel_1_M[chosen])
-            measures = {
-                "global": self._measured(
-                    z_t, z_s, self.center_global, self.student.global_head, maps_s[-1].mean((2, 3))
-                )
-            }
+            pooled = self.student.global_head.layers(maps_s[-1].mean((2, 3)))
+            measures = {"global": self._measured("global", z_t, z_s, self.center_global, pooled)}
             if f_s is not None and f_t is not None and y_t is not None and y_s is not None and len(chosen) > 1:
-                head = self.student.pixel_head
-                assert head is not None
-                pixel = self._measured(y_t, y_s, self.center_pixel, head, f_s)
-                twins = match_rank(f_s, f_t, image)
-                measures["pixel"] = HeadMeasures(pixel.values | twins, pixel.n, pixel.k)
+                assert self.student.pixel_head is not None
+                pixel = self._measured("pixel", y_t, y_s, self.center_pixel, self.student.pixel_head.layers(f_s))
+                measures["pixel"] = replace(pixel, values=pixel.values | match_rank(f_s, f_t, image))
         return measures
 
     def _measured(
-        self, logits_t: Tensor, logits_s: Tensor, center: Tensor, head: ProjectionHead, inputs: Tensor
+        self, head: str, logits_t: Tensor, logits_s: Tensor, center: Tensor, bottleneck: Tensor
     ) -> HeadMeasures:
         code = targets(logits_t, center, self.settings.teacher_temperature)
         cross_entropy = disagreement(code, logits_s, self.settings.student_temperature).mean()
-        return head_measures(code, cross_entropy, head.layers(inputs))
+        return head_measures(code, cross_entropy, bottleneck, cast(RecentCodes, self.recent_codes[head]))
 
     def advice(self, head: str) -> list[str]:
         """What to try against a collapse of this head."""
@@ -328,7 +319,7 @@ class PixelGlobal(Method):
         losses, backbone = [terms["loss_global"], terms.get("loss_pixel")], list(self.student.backbone.parameters())
         norm_global, norm_local = gradient_norms(losses, backbone, self.summed_over_workers).unbind()
         if matched:
-            self.matched_weight.copy_(matched_weight(self.matched_weight, norm_global, norm_local, first=step == 0))
+            self.matched_weight.copy_(matched_weight(self.matched_weight, norm_global, norm_local))
         return {"gradient_norm_global": norm_global, "gradient_norm_local": norm_local}
 
     def after_step(self, step: int, total_steps: int) -> None:
