@@ -14,7 +14,7 @@ STUDY = Study(
     unit_of_analysis="The training run and the patient, by 3-D Dice on the original grid.",
     cost=(
         "One pre-training for each number of passes and seed. gpc, which has no passes, is shared with ablation; "
-        "passes20 is the full method of ablation in preset paper alone."
+        "passes20 is the full method of ablation in presets paper and paper_literal alone."
     ),
     paper_says='"We choose to perform 20 forward passes", without a comparison.',
     methods=("gpc", *(f"passes{n}" for n in NUMBERS)),

@@ -27,8 +27,8 @@ STUDY = Study(
     unit_of_analysis="The training run and the patient, by 3-D Dice on the original grid.",
     cost=(
         "8 pre-trainings for each seed: go, gp, and gpc and full in each reading. Four of them are shared with "
-        "ablation: go, gp, and gpc and full in the reading of the preset (printed in paper, hinge in small and in "
-        "smoke). A reading that collapses is measured like the others, with a warning."
+        "ablation: go, gp, and gpc and full in the reading of the preset (printed in paper_literal, hinge in the "
+        "others). A reading that collapses is measured like the others, with a warning."
     ),
     paper_says="The stabiliser as printed adds to GP (Figure 4, without numbers, intervals or a test).",
     methods=("random", "go", "gp", *(f"{part}_{reading}" for part in ("gpc", "full") for reading in READINGS)),

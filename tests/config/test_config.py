@@ -11,13 +11,15 @@ def changed(a, b):
     return [name for name in type(a).model_fields if getattr(a, name) != getattr(b, name)]
 
 
-def test_paper_preset_holds_the_numbers_of_the_paper():
-    c = settings.resolve("paper")
+@pytest.mark.parametrize(("preset", "reading"), [("paper", "hinge"), ("paper_literal", "abs_pixel")])
+def test_paper_presets_hold_the_numbers_of_the_paper(preset, reading):
+    c = settings.resolve(preset)
     assert (c.prepare.hu_min, c.prepare.hu_max, c.prepare.image_size, c.views.crop_size) == (-1024, 325, 384, 224)
     p = c.pretrain
     assert (p.optimizer, p.learning_rate, p.batch_size, p.epochs, p.warmup_epochs) == ("lars", 0.2, 8, 500, 2)
     ours = c.methods["pixel_global"]
-    assert (ours.ema_base, ours.ema_final, ours.mc_passes, ours.stabilizer) == (0.996, 1.0, 20, "abs_pixel")
+    assert (ours.ema_base, ours.ema_final, ours.mc_passes, ours.stabilizer) == (0.996, 1.0, 20, reading)
+    assert c.pretrain.gradient_clip == 0  # of which the paper says nothing
     f = c.finetune
     assert (f.optimizer, f.learning_rate, f.batch_size, f.epochs) == ("adam", 1e-3, 8, 100)
     assert c.network.encoder == "resnet50"
@@ -78,7 +80,7 @@ def test_a_config_cannot_be_changed_in_place():
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(ValueError, match="paper, small, smoke"):
+    with pytest.raises(ValueError, match="paper, paper_literal, small, smoke"):
         settings.resolve("big")
 
 

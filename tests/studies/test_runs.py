@@ -107,10 +107,10 @@ def test_what_a_study_says_that_it_shares_is_so(preset, store, tmp_path):
     ablated, passed, read = (pretrainings(study) for study in (ablation, passes, stabilizers))
     assert "gpc, which has no passes, is shared with ablation" in passes.cost
     assert passed["gpc"] == ablated["gpc"]
-    assert "passes20 is the full method of ablation in preset paper alone" in passes.cost
-    assert (passed["passes20"] == ablated["full"]) == (preset == "paper")
-    assert "(printed in paper, hinge in small and in smoke)" in stabilizers.cost
-    reading = "printed" if preset == "paper" else "hinge"
+    assert "passes20 is the full method of ablation in presets paper and paper_literal alone" in passes.cost
+    assert (passed["passes20"] == ablated["full"]) == preset.startswith("paper")
+    assert "(printed in paper_literal, hinge in the others)" in stabilizers.cost
+    reading = "printed" if preset == "paper_literal" else "hinge"
     assert "8 pre-trainings for each seed" in stabilizers.cost
     assert len(set(read.values())) == 8
     assert "Four of them are shared with ablation: go, gp, and gpc and full in the reading" in stabilizers.cost

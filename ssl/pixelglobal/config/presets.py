@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Every number of the paper; it does not mention clipping gradients.
+    # Every number of the paper, with the readings of its equations under which it trains (docs/method.md). It does not
+    # mention clipping gradients.
     "paper": {"pretrain": {"gradient_clip": 0}},
+    # The same with Eqs. (4) to (6) as printed, to show what then happens: the pixel head collapses.
+    "paper_literal": {"pretrain": {"gradient_clip": 0}},
     # A study in an hour or two on a laptop's CPU; what differs from the paper without saving time is measured in
     # docs/method.md.
     "small": {
