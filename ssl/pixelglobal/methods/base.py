@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -107,7 +107,7 @@ class Method(nn.Module, ABC):
         synchronize_batch_norms: statistics of batch norms are those of all workers' slices, which takes CUDA.
         """
         if synchronize_batch_norms:
-            convert_sync_batchnorm(self)
+            convert_sync_batchnorm(self)  # type: ignore[no-untyped-call]
         # A stage, a variant or a batch may leave a part of the student without gradients.
         wrapped = DistributedDataParallel(self.student, find_unused_parameters=True, broadcast_buffers=False)
         self._student_of_all_workers = wrapped.__call__  # not the module itself: its weights are saved once

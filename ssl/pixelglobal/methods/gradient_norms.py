@@ -24,7 +24,8 @@ def gradient_norms(
     """The Euclidean norm of each loss's gradient, which is the mean over all workers; 0 for None. Keeps the graphs."""
     gradients = torch.stack([flat_gradient(loss, parameters) for loss in losses])
     workers = summed_over_workers(gradients.new_ones(1))
-    return (summed_over_workers(gradients) / workers).norm(dim=1)
+    norms: Tensor = (summed_over_workers(gradients) / workers).norm(dim=1)
+    return norms
 
 
 def flat_gradient(loss: Tensor | None, parameters: Sequence[Tensor]) -> Float[Tensor, " P"]:

@@ -28,7 +28,8 @@ BLOCK_PIXELS = {"cpu": 4096, "cuda": 131072}  # so that a block's activations st
 def can_run_in_blocks(head: ProjectionHead) -> bool:
     """Whether the head has one hidden layer and no batch norm of its logits, which would couple the pixels again."""
     wanted = (nn.Linear, (nn.BatchNorm1d, nn.SyncBatchNorm), nn.GELU, nn.Linear)
-    fits = len(head.layers) == len(wanted) and all(map(isinstance, head.layers, wanted))
+    layers = list(head.layers)
+    fits = len(layers) == len(wanted) and all(isinstance(*pair) for pair in zip(layers, wanted, strict=True))
     return fits and isinstance(head.logit_norm, nn.Identity)
 
 

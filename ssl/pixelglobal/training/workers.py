@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,7 +18,9 @@ def averaging_gradients(model: nn.Module, world_size: int, *, synchronize_batch_
     """The model, wrapped so that a backward pass averages its gradients if there are several workers."""
     if world_size == 1:
         return model
-    return DistributedDataParallel(convert_sync_batchnorm(model) if synchronize_batch_norms else model)
+    if synchronize_batch_norms:
+        model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return DistributedDataParallel(model)
 
 
 def synchronizes_batch_norms(wanted: bool | None, world_size: int, device: torch.device) -> bool:
