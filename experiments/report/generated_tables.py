@@ -18,7 +18,11 @@ import pandas as pd
 
 from experiments.report.figures import svg
 from experiments.report.method_claims import draw_method_claims, method_claims_table
-from experiments.report.real_ct_tables import contrasts_of_interest, gains_over_random, marks_by_claim
+from experiments.report.real_ct_tables import (
+    label_efficiency_contrasts,
+    label_efficiency_means,
+    label_efficiency_verdict,
+)
 from pixelglobal.tables.comparison import comparison_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,9 +56,9 @@ PRINTED: dict[str, tuple[Path, Callable[[], str]]] = {
     "demo-table": (ROOT / "README.md", demo_table),
     "error-rates": (SIGNIFICANCE, error_rate_table),
     "method-claims": (SIGNIFICANCE, method_claims_table),
-    "openkbp-gains": (METHOD, gains_over_random),
-    "openkbp-contrasts": (METHOD, contrasts_of_interest),
-    "openkbp-marks": (METHOD, marks_by_claim),
+    "label-efficiency-verdict": (METHOD, label_efficiency_verdict),
+    "label-efficiency-contrasts": (METHOD, label_efficiency_contrasts),
+    "label-efficiency-means": (METHOD, label_efficiency_means),
 }
 
 

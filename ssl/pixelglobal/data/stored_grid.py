@@ -3,7 +3,7 @@
 A slice is resampled in its plane where a spacing is asked for, clipped, and centre-cropped or padded with air to a
 square. Nothing is done across slices, so a scan is worked on a few slices at a time.
 
-Shape letters: Z slices of a scan, H rows, W columns, S side of a stored slice.
+Shape letters: Z slices of a scan, H rows, W columns, S side of a square image.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Both are measured within the box around the reference and the predicted structur
 https://doi.org/10.1109/TMI.2020.3006437): outside of it everything is background, certain and right, and would make any
 model look calibrated.
 
-Shape letters: Z slices of a scan, S side of a stored slice.
+Shape letters: Z slices of a scan, S side of a square image.
 """
 
 from __future__ import annotations

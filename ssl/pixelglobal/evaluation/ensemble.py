@@ -1,6 +1,6 @@
 """Fine-tuned models that segment slices together: mean probabilities, mirrored passes, and how unsure they are.
 
-Shape letters: B images, H rows, W columns, C channels, L labels, Z slices of a scan, S side of a stored slice.
+Shape letters: B images, H rows, W columns, C channels, L labels, Z slices of a scan, S side of a square image.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Labelled scans to be segmented and scored, from a store or straight from a folder in any layout.
 
-Shape letters: Z slices of a scan, S side of a stored slice, H rows, W columns.
+Shape letters: Z slices of a scan, S side of a square image, H rows, W columns.
 """
 
 from __future__ import annotations

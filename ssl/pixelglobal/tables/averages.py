@@ -79,7 +79,9 @@ class ScoreTable:
             seeds = seeds[self.labelled[method][:, self.structures.index(structure)]]
         shared = np.array([self.pretraining.get(seed, seed) for seed in seeds.tolist()])
         names = np.unique(shared).tolist()
-        return names, np.array([contributions[shared == name].mean(0) for name in names]).reshape(len(names), -1)
+        return names, np.array([contributions[shared == name].mean(0) for name in names]).reshape(
+            len(names), contributions.shape[1]
+        )
 
     def mean(self, method: str, structure: str | None) -> float:
         """The printed number: over runs and units, for None over structures of these; NaN if a score is unknown."""

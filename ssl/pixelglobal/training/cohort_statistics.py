@@ -7,7 +7,7 @@ logarithms of these distances give a one-sided prediction limit for the next pat
 flagged with a probability of about `FALSE_FLAG_RATE`, however few the patients are. What is certainly no CT in HU, such
 as an MR image, is recognised without any calibration.
 
-Shape letters: Z slices of a scan, S side of a stored slice.
+Shape letters: Z slices of a scan, S side of a square image.
 """
 
 from __future__ import annotations
