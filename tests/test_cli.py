@@ -196,7 +196,7 @@ def test_the_shell_completes_commands():
         COMP_WORDS="pixelglobal pre",
         COMP_CWORD="1",
     )
-    assert answer.stdout.split() == ["prepare", "pretrain"]
+    assert answer.stdout.split() == ["prepare", "pretrain", "predict"]
 
 
 def test_the_doctor_finds_nothing_here():

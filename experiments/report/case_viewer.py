@@ -163,7 +163,7 @@ def svg_path(mask: np.ndarray) -> str:
     """The outlines of a mask [H, W] as closed SVG paths in half pixels, from the upper left corner of the picture.
 
     >>> svg_path(np.array([[False, False], [False, True]]))
-    'M4 3l-1 1l-1 -1l1 -1z'
+    'M2 3l1 -1l1 1l-1 1z'
     """
     if not mask.any():
         return ""

@@ -36,7 +36,7 @@ def test_runs_are_named_for_people_and_unknown_methods_refused(tiny, store):
     assert [run.name for run in few[:2]] == [f"low_data-random-{n}patients-phantom-seed0" for n in (1, 2)]
     with pytest.raises(ValueError, match=r"--fractions 1.5: a share of the training patients is above 0 and at most 1"):
         low_data.runs(tiny, [store], seeds=[0], fractions=[1.5])
-    with pytest.raises(ValueError, match="unknown method 'ours': choose from random, go, gp, gpc, full"):
+    with pytest.raises(ValueError, match="unknown method 'ours': choose from random, imagenet, go, gp, gpc, full"):
         comparison.runs(tiny, [store], seeds=[0], methods=["ours"])
 
 
@@ -47,7 +47,7 @@ def test_every_seed_is_a_run_of_its_own_with_everything_else_equal(tiny, store):
 
 
 def test_a_study_refuses_the_methods_of_another(tiny, store):
-    with pytest.raises(ValueError, match=r"unknown method 'passes5': choose from random, go, gp, gpc, full, .*gl"):
+    with pytest.raises(ValueError, match=r"unknown method 'passes5': choose from random, imagenet, go, .*gl"):
         ablation.runs(tiny, [store], seeds=[0], methods=["passes5"])
 
 

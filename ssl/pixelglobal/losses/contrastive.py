@@ -4,9 +4,9 @@ Source: Chen et al. 2020 (NT-Xent); He et al. 2020 (MoCo); Chaitanya et al. 2020
 local features for medical image segmentation with limited annotations" (GL). Softmax and logarithms are in fp32 or
 more.
 
-Shape letters: B images, V views, D length of a vector, A anchor regions, C channels, h map rows, N vectors, Q vectors
-of a queue. View 1 of every image comes before view 2 of every image; GL's lattice has 25 regions, of which 13 are
-anchors.
+Shape letters: B images, V views, D length of a vector, A anchor regions, C channels, h map rows, N vectors, Q points.
+Points are the vectors of a queue. View 1 of every image comes before view 2 of every image; GL's lattice has 25
+regions, of which 13 are anchors.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Source: Wang et al. 2021, "Dense contrastive learning for self-supervised visual pre-training" (DenseCL); Xie et al.
 2021, "Propagate yourself" (PixPro). A cell is one entry of a feature map; products are in fp32.
 
-Shape letters: B images, C channels, D length of a vector, Q cells of a map.
+Shape letters: B images, C channels, D length of a vector, Q points. Here the points are the cells of a map.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How strongly each loss moves a network: the norms of their gradients, and the weight that makes two of them equal.
 
-Shape letters: P parameters of the network, all in one vector.
+Shape letters: D length of a vector. Here it holds all parameters of the network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def gradient_norms(
     return norms
 
 
-def flat_gradient(loss: Tensor | None, parameters: Sequence[Tensor]) -> Float[Tensor, " P"]:
+def flat_gradient(loss: Tensor | None, parameters: Sequence[Tensor]) -> Float[Tensor, " D"]:
     """The gradient of a loss as one vector; the graph is kept. Zeros without a loss, or where none depends on it."""
     if loss is None or not loss.requires_grad:
         return torch.cat([torch.zeros_like(p, dtype=torch.float32).flatten() for p in parameters])

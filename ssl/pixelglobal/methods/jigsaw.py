@@ -2,7 +2,7 @@
 
 Source: Noroozi & Favaro 2016, "Unsupervised learning of visual representations by solving jigsaw puzzles".
 
-Shape letters: B images, S side of a square image, P permutations, t side of a tile.
+Shape letters: B images, S side of a square image, K outputs of a head. Here K is the number of permutations.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Student(nn.Module):
         self.classifier = MlpHead(vectors, settings.hidden, settings.permutations, batch_norm=True)
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Scores [B, P] of the permutations of tiles [B, 9, 1, t, t]."""
+        """Scores [B, K] of the permutations of nine tiles of each image."""
         vectors = self.encoder(tiles.flatten(0, 1))[-1].mean((2, 3))
         scores: Tensor = self.classifier(vectors.view(len(tiles), -1))
         return scores
@@ -104,7 +104,7 @@ def distant_permutations(count: int) -> Tensor:
 
 
 def tiles_of(views: Tensor, generator: torch.Generator) -> Tensor:
-    """Nine tiles [B, 9, 1, t, t] of views [B, 1, S, S], each somewhere in its cell and with mean 0 and spread 1.
+    """Nine square tiles of each of the views [B, 1, S, S], each somewhere in its cell and with mean 0 and spread 1.
 
     A tile lies at the same place of its cell in all views of a batch.
     """

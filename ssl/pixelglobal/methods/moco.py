@@ -3,7 +3,7 @@
 Source: He et al. 2020, "Momentum contrast for unsupervised visual representation learning", with the head, temperature
 and crops of its second version (Chen et al. 2020).
 
-Shape letters: B images, D length of a vector, Q vectors in the queue.
+Shape letters: B images, D length of a vector, Q points. Here the points are the vectors in the queue.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Source: Xie et al. 2021, "Propagate yourself: exploring pixel-level consistency for unsupervised visual representation
 learning".
 
-Shape letters: B images, D length of a vector, h map rows, Q cells of a map, S side of a square image.
+Shape letters: B images, D length of a vector, h map rows, Q points, S side of a square image. Here the points are
+the cells of a map.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jaxtyping import Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ def load_encoder_weights(encoder: nn.Module, name: str, file: Path) -> str:
     return f"{len(found)} of {len(state)} tensors of the encoder from {file.name}"
 
 
-def _in_one_channel(saved: Tensor, now: Tensor) -> Tensor:
+def _in_one_channel(saved: Shaped[Tensor, "*saved"], now: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*result"]:
     """A first convolution [C, 3, h, w] as [C, 1, h, w] where the network has one input channel."""
     of_colour = saved.ndim == now.ndim == 4 and saved.shape[1] == 3 and now.shape[1] == 1
     return saved.sum(1, keepdim=True) if of_colour else saved

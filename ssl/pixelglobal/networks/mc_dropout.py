@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +28,11 @@ BLOCK_PIXELS = {"cpu": 4096, "cuda": 131072}  # so that a block's activations st
 
 def can_run_in_blocks(head: ProjectionHead) -> bool:
     """Whether the head has one hidden layer and no batch norm of its logits, which would couple the pixels again."""
-    wanted = (nn.Linear, (nn.BatchNorm1d, nn.SyncBatchNorm), nn.GELU, nn.Linear)
+    wanted: tuple[Any, ...] = (nn.Linear, (nn.BatchNorm1d, nn.SyncBatchNorm), nn.GELU, nn.Linear)
     layers = list(head.layers)
-    fits = len(layers) == len(wanted) and all(isinstance(*pair) for pair in zip(layers, wanted, strict=True))
+    fits = len(layers) == len(wanted) and all(
+        isinstance(layer, kind) for layer, kind in zip(layers, wanted, strict=True)
+    )
     return fits and isinstance(head.logit_norm, nn.Identity)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pixelglobal.config.schema import Network
@@ -26,7 +27,7 @@ class SupervisedDecoder(Decoder):
         self.deep_supervision = deep  # nnU-Net switches it off for inference
         self.seg_layers = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in widths)
 
-    def scores(self, features: Sequence[Tensor]) -> Any:
+    def scores(self, features: Sequence[Float[Tensor, "B _ _ _"]]) -> Any:
         """Scores [B, classes, H, W], or a list of them from fine to coarse with deep supervision."""
         x, outputs = features[-1], []
         for block, skip, layer in zip(self.blocks, self.skip_index, self.seg_layers, strict=True):
@@ -61,6 +62,6 @@ class NnUnetResUNet(nn.Module):
             info.channels(), info.reduction(), decoder_widths, num_classes, deep_supervision
         )
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Float[Tensor, "B _ H W"]) -> Any:
         """Scores of slices [B, 1, H, W], see `SupervisedDecoder.scores`."""
         return self.decoder.scores(self.encoder(x))

@@ -123,7 +123,9 @@ def compare_methods(
     return _results(names, pairs, contrasts, table, shared_runs, note)
 
 
-def adjusted_p_values(family: Sequence[MethodComparison]) -> tuple[np.ndarray, Literal["dunnett", "holm"]]:
+def adjusted_p_values(
+    family: Sequence[MethodComparison],
+) -> tuple[Float[np.ndarray, " contrasts"], Literal["dunnett", "holm"]]:
     """p of the contrasts of one family: Dunnett's for one method against others with one pooled error, else Holm's.
 
     The family may be a part of the contrasts of a call, such as those that a study declared as primary.
