@@ -68,6 +68,7 @@ docs: .venv/installed
 lock:
 	uv lock $(UPGRADE)
 	uv export --frozen --all-extras --no-hashes --no-emit-project --no-annotate --no-header | sed 's/ ;.*//' > constraints.txt
+	@! cut -d= -f1 constraints.txt | sort | uniq -d | grep . || (echo 'constraints.txt has these packages twice' && exit 1)
 
 clean:
 	rm -rf .venv demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
