@@ -109,7 +109,7 @@ def _studies(request: Request) -> list[Study]:
         raise ValueError(f"unknown study {request.study!r}: choose one of {', '.join(STUDIES)}, or all")
     if request.methods and request.study == "all":
         raise ValueError("--methods belongs to one study; with all, every study runs its own")
-    studies = [STUDIES[request.study]] if request.study in STUDIES else list(STUDIES.values())
+    studies = [STUDIES[request.study]] if request.study in STUDIES else [one for one in STUDIES.values() if one.in_all]
     if request.fractions and not any(study.label_fractions for study in studies):
         raise ValueError(f"--fractions belongs to low_data; {request.study} uses finetune.patients=NUMBER")
     return studies

@@ -54,4 +54,5 @@ STUDY = Study(
     },
     label_counts=(1, 4),
     pretraining_seeds=4,
+    in_all=False,
 )

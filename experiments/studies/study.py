@@ -60,8 +60,8 @@ class Study:
     with. contrasts: what is tested; the verdict is that of `rule` on the primary ones. settings: what all its methods
     change in the config. variations: methods of this study alone. label_fractions: shares of the training patients
     whose labels are used, one run for each; label_counts: the same as numbers of patients; without any,
-    `finetune.patients` says how many. pretraining_seeds: how many
-    seeds the pre-trainings of a method have, which runs with more seeds share in turn; None: each run has its own.
+    `finetune.patients` says how many. pretraining_seeds: how many seeds the pre-trainings of a method have, which runs
+    with more seeds share in turn; None: each run has its own.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Study:
     label_counts: tuple[int, ...] = ()
     pretraining_seeds: int | None = None
     paper_table: str = "1"  # of the paper, that its results are printed beside
+    in_all: bool = True  # whether `all` runs it; False for one that is much larger than the others
 
     def runs(
         self,

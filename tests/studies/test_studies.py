@@ -29,8 +29,8 @@ def test_all_studies_run_end_to_end_and_share_what_they_can(store, tmp_path):
     # Each of these, random initialisation normalised in two ways, and both random and full on one patient.
     assert len(list(out.glob("stages/finetune-*/done.json"))) == 16
     assert len(list(out.glob("tune/*/*-seed0"))) == 12 + 16
-    curve = (out / "low_data/tables/table_1.csv").read_text()
-    assert curve.startswith("method,metric,1 patient,2 patients")
+    tables = [path.read_text() for path in (out / "low_data/tables").glob("table_*.csv")]
+    [curve] = [table for table in tables if table.startswith("method,metric,1 patient,2 patients")]
     assert "full gains" in curve
 
 
@@ -47,15 +47,17 @@ def test_several_cohorts_have_a_table_each(phantom_folder, tiny, store, tmp_path
     words += ["--seeds", "0", "--methods", "random", *TINY, "finetune.epochs=1"]
     answer = experiments("run", *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert len(list((tmp_path / "out/comparison/tables").glob("table_?.csv"))) == 3 * 2  # and of the contrasts
+    assert (
+        len(list((tmp_path / "out/comparison/tables").glob("table_*.md"))) == 3 * 6
+    )  # of 4 metrics, slices and contrasts
     cohorts = {"Phantom store", "Phantom second", "Phantom third"}
     assert set(pd.read_parquet(tmp_path / "out/comparison/rows.parquet")["cohort"]) == cohorts
     assert len(list((tmp_path / "out").glob("stages/finetune-*"))) == 2  # of the same scans and split: one for both
     page = (tmp_path / "out/comparison/report.html").read_text()
-    assert 'href="#filter=-random-+-phantom_third-seed"' in page
+    assert '"comparison-random-phantom_third-seed0"' in page  # which its row opens
     assert "No leakage" in page
     trained_on_elsewhere = set(third.splits.test) & {*store.splits.train, *store.splits.validation}
-    assert page.count("(tested in Phantom third, trained on in Phantom store)") == len(trained_on_elsewhere) > 0
+    assert page.count("(tested in Phantom third, trained on in Phantom store)") >= len(trained_on_elsewhere) > 0
 
 
 @pytest.mark.cluster
