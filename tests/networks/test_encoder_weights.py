@@ -51,9 +51,15 @@ def test_a_grey_slice_has_the_features_of_three_equal_channels(tiny, colour_file
 def test_names_of_stages_are_found(tmp_path):
     """An encoder of another family, whose pyramid names its stages otherwise than the file."""
     torch.manual_seed(2)
-    save_file(timm.create_model("convnext_atto", pretrained=False).state_dict(), tmp_path / "w.safetensors")
+    whole = timm.create_model("convnext_atto", pretrained=False).state_dict()
+    save_file(whole, tmp_path / "w.safetensors")
     encoder = timm.create_model("convnext_atto", pretrained=False, features_only=True, in_chans=1)
-    load_encoder_weights(encoder, "convnext_atto", tmp_path / "w.safetensors")
+    report = load_encoder_weights(encoder, "convnext_atto", tmp_path / "w.safetensors")
+    state = encoder.state_dict()
+    assert report.startswith(f"{len(state)} of {len(state)} tensors")
+    torch.testing.assert_close(state["stem_0.weight"], whole["stem.0.weight"].sum(1, keepdim=True))
+    last = "blocks.1.mlp.fc2.weight"
+    torch.testing.assert_close(state[f"stages_3.{last}"], whole[f"stages.3.{last}"])
 
 
 def test_a_file_that_does_not_fit_is_refused(tiny, colour_file, tmp_path):

@@ -129,6 +129,8 @@ def test_the_board_is_live(folder, serve, browser):
     runs = json.loads((folder / "comparison" / "runs.json").read_text())["runs"]
     write_list(folder, [*runs, make_run(folder, "gl", 0)])
     tab.wait("document.querySelectorAll('#rows tr').length === 5")
+    assert tab.ask("document.querySelectorAll('[data-run=comparison-gl-seed0]').length") == 1
+    assert tab.problems == []
 
 
 @needs_chromium

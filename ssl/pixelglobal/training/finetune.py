@@ -51,9 +51,8 @@ def finetune(
 ) -> Path:
     """Fine-tune from a pre-trained model folder, or from random weights (None); returns the folder of the best model.
 
+    The best is that of the epoch with the highest mean validation Dice (3-D, per patient, over contoured structures).
     pseudo_labelled: slices of other patients with labels that a model gave them, which are a part of every batch.
-
-    The best epoch by mean validation Dice (3-D, per patient, over contoured structures) is what is returned.
     """
     settings = config.finetune
     slices = training_slices(config, store, train_cases)
