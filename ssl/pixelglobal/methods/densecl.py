@@ -7,8 +7,7 @@ Shape letters: B images, C channels, D length of a vector, h map rows, S side of
 
 from __future__ import annotations
 
-import copy
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +18,12 @@ from pixelglobal.config.schema import Config, Network
 from pixelglobal.config.section import Section
 from pixelglobal.losses.contrastive import queue_contrast
 from pixelglobal.losses.dense import most_alike
-from pixelglobal.methods.base import Method, Variant
-from pixelglobal.methods.moco import MocoSettings, Queue
+from pixelglobal.methods.base import Variant
+from pixelglobal.methods.moco import Moco, MocoSettings
 from pixelglobal.methods.pgl import dense, level_of_stride
-from pixelglobal.methods.teacher import move_teacher
 from pixelglobal.networks.heads import MlpHead
 from pixelglobal.networks.unet import ResUNet
-from pixelglobal.views.pairs import ViewPair, ViewPlan
+from pixelglobal.views.pairs import ViewPair
 
 
 class DenseClSettings(MocoSettings):
@@ -55,7 +53,7 @@ class Projected(nn.Module):
         return vectors, dense(self.dense_head, features[self.level]).float().flatten(2), features[self.level].flatten(2)
 
 
-class DenseCl(Method):
+class DenseCl(Moco):
     """DenseCL in one direction: view 1 asks, view 2 has the keys."""
 
     name = "densecl"
@@ -63,21 +61,16 @@ class DenseCl(Method):
     variants = {"densecl": Variant("DenseCL", "#5b9279")}
     citation = "Wang et al. 2021, Dense contrastive learning for self-supervised visual pre-training"
 
-    student: Projected
-    teacher: Projected
+    parts = ("encoder", "head", "dense_head")
+    settings: DenseClSettings
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.settings = settings = cast(DenseClSettings, config.methods[self.name])
-        self.student = Projected(config.network, settings)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        self.queue, self.dense_queue = (
-            Queue(settings.queue, settings.outputs, config.pretrain.batch_size, "densecl.queue") for _ in range(2)
-        )
+        self.dense_queue = self.new_queue()
 
-    def view_plan(self, stage: int) -> ViewPlan:
-        """Crops by area."""
-        return ViewPlan(self.views, crop_area=self.settings.crop_area)
+    def projected(self, network: Network) -> nn.Module:
+        """The student, of which the teacher is a copy."""
+        return Projected(network, self.settings)
 
     def losses(self, pair: ViewPair, generator: torch.Generator) -> dict[str, Tensor]:
         """loss_global is MoCo's; loss_dense has the mean cells of other images as negatives; both weighted."""
@@ -97,15 +90,3 @@ class DenseCl(Method):
             "loss_dense": settings.dense_weight * of_cells,
         }
         return {**terms, "loss": terms["loss_global"] + terms["loss_dense"]}
-
-    def after_step(self, step: int, total_steps: int) -> None:
-        """The teacher follows the student's encoder and heads."""
-        move_teacher(self.teacher, self.student, self.settings, step, total_steps)
-
-    def exported(self) -> dict[str, nn.Module]:
-        """Both encoders and their heads: there is no decoder in this method."""
-        return {
-            f"{name}.{part}": getattr(network, part)
-            for name, network in (("student", self.student), ("teacher", self.teacher))
-            for part in ("encoder", "head", "dense_head")
-        }

@@ -89,15 +89,25 @@ class Moco(Method):
     variants = {"moco": Variant("MoCo", "#1f4e79")}
     citation = "He et al. 2020, Momentum contrast for unsupervised visual representation learning"
 
-    student: Projected
-    teacher: Projected
+    parts: ClassVar[tuple[str, ...]] = ("encoder", "head")  # of student and teacher, which are exported
+    student: nn.Module
+    teacher: nn.Module
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.settings = cast(MocoSettings, config.methods[self.name])
-        self.student = Projected(config.network, self.settings)
+        self.student = self.projected(config.network)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        self.queue = Queue(self.settings.queue, self.settings.outputs, config.pretrain.batch_size, "moco.queue")
+        self.queue = self.new_queue()
+
+    def projected(self, network: Network) -> nn.Module:
+        """The student, of which the teacher is a copy."""
+        return Projected(network, self.settings)
+
+    def new_queue(self) -> Queue:
+        """A queue of the size that the settings give."""
+        settings, at_once = self.settings, self.config.pretrain.batch_size
+        return Queue(settings.queue, settings.outputs, at_once, f"{self.name}.queue")
 
     def view_plan(self, stage: int) -> ViewPlan:
         """Crops by area."""
@@ -113,13 +123,13 @@ class Moco(Method):
         return {"loss": loss}
 
     def after_step(self, step: int, total_steps: int) -> None:
-        """The teacher follows the student's encoder and head."""
+        """The teacher follows the student's encoder and heads."""
         move_teacher(self.teacher, self.student, self.settings, step, total_steps)
 
     def exported(self) -> dict[str, nn.Module]:
-        """Both encoders and heads: there is no decoder in this method."""
+        """Both encoders and their heads: there is no decoder in this method."""
         return {
             f"{name}.{part}": getattr(network, part)
             for name, network in (("student", self.student), ("teacher", self.teacher))
-            for part in ("encoder", "head")
+            for part in self.parts
         }
