@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pixelglobal.exports.certificate import Certificate, ExportError, Parts, difference_of, library, write_tensors
-from pixelglobal.exports.smp_unet import centred
+from pixelglobal.exports.smp_unet import head_tensors
 
 WHOLE = ("resnet50", "resnet101", "resnet152")  # MONAI's smaller ones have shortcuts without weights
 LAYERS = {"resnet18": ("basic", [2, 2, 2, 2]), "resnet34": ("basic", [3, 4, 6, 3])}
@@ -43,10 +43,7 @@ def _flexible_unet(nets: Any, parts: Parts, images_hu: Tensor, path: Path) -> Ce
     network = nets.FlexibleUNet(**arguments).eval()
     tensors = {f"encoder.{key}": value for key, value in parts.encoder.state_dict().items()}
     tensors |= {f"decoder.{key}": value for key, value in _decoder_tensors(parts).items()}
-    if parts.classifier is not None:
-        assert parts.classifier.bias is not None
-        tensors["segmentation_head.0.weight"] = centred(parts.classifier.weight)
-        tensors["segmentation_head.0.bias"] = parts.classifier.bias
+    tensors |= head_tensors(parts)
     write_tensors(path, tensors)
     missing, unexpected = network.load_state_dict(load_file(path), strict=False)
     lacking = [key for key in missing if parts.classifier is not None or not key.startswith("segmentation_head.")]

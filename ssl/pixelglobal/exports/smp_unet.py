@@ -34,10 +34,7 @@ def export(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
         raise ExportError(f"smp.Unet cannot be built over {parts.encoder_name}: {error}") from error
     tensors = {f"encoder.model.{key}": value for key, value in parts.encoder.state_dict().items()}
     tensors |= {f"decoder.{key}": value for key, value in decoder_tensors(parts.decoder).items()}
-    if parts.classifier is not None:
-        assert parts.classifier.bias is not None
-        tensors["segmentation_head.0.weight"] = centred(parts.classifier.weight)
-        tensors["segmentation_head.0.bias"] = parts.classifier.bias
+    tensors |= head_tensors(parts)
     write_tensors(path, tensors)
     missing, unexpected = network.load_state_dict(load_file(path), strict=False)
     lacking = [key for key in missing if parts.classifier is not None or not key.startswith("segmentation_head.")]
@@ -69,6 +66,10 @@ def decoder_tensors(decoder: Decoder) -> dict[str, Tensor]:
     return renamed
 
 
-def centred(weight: Tensor) -> Tensor:
-    """A 1 x 1 convolution [L, C, 1, 1] as the centre of a 3 x 3 one [L, C, 3, 3]."""
-    return torch.nn.functional.pad(weight, (1, 1, 1, 1))
+def head_tensors(parts: Parts) -> dict[str, Tensor]:
+    """The classifier, a 1 x 1 convolution [L, C, 1, 1], as the centre of a 3 x 3 one, for smp and MONAI."""
+    if parts.classifier is None:
+        return {}
+    assert parts.classifier.bias is not None
+    centred = torch.nn.functional.pad(parts.classifier.weight, (1, 1, 1, 1))
+    return {"segmentation_head.0.weight": centred, "segmentation_head.0.bias": parts.classifier.bias}
