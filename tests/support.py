@@ -16,6 +16,7 @@ import pixelglobal as pg
 from experiments.report.page import Picture, Report, write_report
 from pixelglobal import config as settings
 from pixelglobal.data.phantom import make_phantom
+from pixelglobal.files import digest_of
 from pixelglobal.networks.segmenter import Segmenter
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.seeds import seeded
@@ -149,6 +150,7 @@ def make_leakage(pipeline):
     model.write_text(json.dumps(facts))
     mark = pipeline.finetune.folder / "done.json"
     done = json.loads(mark.read_text())
-    done["bytes"]["model/model.json"] = model.stat().st_size  # a changed length would be a stage to compute anew
+    done["bytes"]["model/model.json"] = model.stat().st_size  # a changed file would be a stage to compute anew
+    done["sha256"]["model/model.json"] = digest_of(model)
     mark.write_text(json.dumps(done))
     return case

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import inspect
 import json
+import logging
 import os
 import shutil
 import socket
@@ -21,6 +22,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from pixelglobal.environment import environment
 from pixelglobal.evaluation.pseudo_labels import unlabelled_cases
 from pixelglobal.files import digest_of, write_file, write_json
 from pixelglobal.training.pretrain import pretraining_cases
+
+logger = logging.getLogger(__name__)
 
 # Raise a number when the code of a stage changes what it computes from the same settings.
 SCHEMA = {"pretrain": 5, "finetune": 5, "evaluate": 5}
@@ -65,8 +69,15 @@ class Stage:
             return False
         try:
             facts = json.loads(mark.read_text())
-            sizes = facts.get("bytes", {})
-            return facts["name"] == self.name and sizes == self._sizes(sizes)
+            sizes, digests = facts.get("bytes", {}), facts.get("sha256", {})  # an older version kept no digests
+            if facts["name"] != self.name or sizes != self._sizes(sizes):
+                return False
+            damaged = [name for name in digests if _digest_of(self.folder / name) != digests[name]]
+            for name in damaged:
+                logger.warning(
+                    "%s is not what done.json says: it was damaged, and its stage is run again", self.folder / name
+                )
+            return not damaged
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
             raise ValueError(
                 f"{mark} cannot be read; delete the folder {self.folder} and run the same command again: "
@@ -83,6 +94,11 @@ class Stage:
         found = [*self.folder.glob("model/*"), *self.folder.glob("rows.parquet")]
         return self._sizes(str(path.relative_to(self.folder)) for path in found)
 
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """Length and SHA-256 digest of each file that other stages and reports read."""
+        sizes = self.results()
+        return {"bytes": sizes, "sha256": {name: _digest_of(self.folder / name) for name in sizes}}
+
     @property
     def is_running(self) -> bool:
         """Whether a living process works on it."""
@@ -95,6 +111,17 @@ class Stage:
     def seconds(self) -> float:
         """How long a complete stage took, over all its tries."""
         return float(json.loads((self.folder / "done.json").read_text())["seconds"])
+
+
+def _digest_of(path: Path) -> str:
+    """The digest of a file; of one that has not changed since, that of the first time."""
+    state = path.stat()
+    return _digest_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _digest_of_state(path: Path, size: int, changed_ns: int) -> str:  # noqa: ARG001
+    return digest_of(path)
 
 
 def _stage(out: Path, kind: str, facts: dict[str, Any]) -> Stage:
@@ -249,7 +276,7 @@ def working_on(stage: Stage) -> Iterator[bool]:
         (stage.folder / "error.txt").unlink(missing_ok=True)
         yield True
         seconds = round(spent + time.perf_counter() - began, 3)
-        write_json(stage.folder / "done.json", {"name": stage.name, "seconds": seconds, "bytes": stage.results()})
+        write_json(stage.folder / "done.json", {"name": stage.name, "seconds": seconds, **stage.contents()})
         earlier.unlink(missing_ok=True)
         for name in TRAINING_STATES:  # several times the model's size, and of no use any more
             shutil.rmtree(stage.folder / name, ignore_errors=True)

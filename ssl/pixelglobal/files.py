@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,37 @@ def digest_of(path: Path) -> str:
     """The SHA-256 digest of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+SUMS = "SHA256SUMS"
+
+
+def write_digests(folder: Path, digests: Mapping[str, str]) -> Path:
+    """Write the digests of files of a folder to SHA256SUMS, which `sha256sum --check` reads too."""
+    return write_file(folder / SUMS, "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)))
+
+
+def add_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Add lines to SHA256SUMS. A killed process may leave a part of one, which is not read."""
+    with (folder / SUMS).open("a") as file:
+        file.write("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+
+
+def read_digests(folder: Path) -> dict[str, str] | None:
+    """{name: digest} of SHA256SUMS, the last line of each name; None if there is no such file."""
+    try:
+        lines = (folder / SUMS).read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return None
+    pairs = (line.partition("  ") for line in lines)
+    return {name: digest for digest, _, name in pairs if len(digest) == 64}
+
+
+def damaged_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of some files of a folder that are missing or not what SHA256SUMS says, if it names them."""
+    digests = read_digests(folder) or {}
+    named = [name for name in names if name in digests]
+    return [name for name in named if not (folder / name).is_file() or digest_of(folder / name) != digests[name]]
 
 
 def claim_folder(

@@ -22,9 +22,27 @@ from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
 from pixelglobal.data.store import Store
+from pixelglobal.data.store_files import (
+    MARKS,
+    case_digests,
+    is_finished,
+    labels_file,
+    record_file,
+    refuse_damaged_marks,
+    slices_file,
+)
 from pixelglobal.data.stored_grid import StoredGrid, crop_or_pad, on_the_scan, resample_labels
 from pixelglobal.data.volumes import Volume, write_labels
-from pixelglobal.files import claim_folder, read_json_object, write_file, write_json
+from pixelglobal.files import (
+    add_digests,
+    claim_folder,
+    digest_of,
+    read_digests,
+    read_json_object,
+    write_digests,
+    write_file,
+    write_json,
+)
 
 Result = dict[str, Any]  # a row of cases.csv, or {"case", "reason"} of a rejected one
 
@@ -58,8 +76,14 @@ def prepare(
     cohort_folder, root = cohort_folder.resolve(), root.resolve()  # other machines have other working directories
     cohort = leave_out(read_cohort(cohort_folder, settings), settings.leave_out)
     facts = _cohort_facts(cohort, settings)
+    refuse_damaged_marks(root)
     claim_folder(root, "prepare.json", facts, contents="store")
-    left = [case for case in cohort.cases if not _is_finished(root, case.case)]
+    before = read_digests(root)
+    finished = {case.case for case in cohort.cases if is_finished(root, case.case, before)}
+    left = [case for case in cohort.cases if case.case not in finished]
+    damaged = [case.case for case in left if record_file(root, case.case).is_file()]
+    if before is None:
+        write_digests(root, {name: digest for case in finished for name, digest in case_digests(root, case).items()})
     done = len(cohort.cases) - len(left)
     rejects: dict[str, str] = {}
     work = partial(prepare_case, root=root, settings=settings, facts=facts, cohort=replace(cohort, cases=()))
@@ -67,21 +91,27 @@ def prepare(
         done += 1
         if "reason" in result:
             rejects[result["case"]] = result["reason"]
+        else:
+            finished.add(result["case"])
+            add_digests(root, case_digests(root, result["case"]))
         if progress:
             progress(done, len(cohort.cases))
-    rows = [read_json_object(_record(root, c.case)) for c in cohort.cases if _is_finished(root, c.case)]
+    rows = [read_json_object(record_file(root, c.case)) for c in cohort.cases if c.case in finished]
     remarks = [f"{row['case']}: {remark}" for row in rows for remark in row.pop("remarks", ())]
     rejected = pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"])
     write_file(root / "rejects.csv", rejected.to_csv(index=False))
     if not rows:
         first = next(iter(rejects.values()), f"{root} does not show what the workers wrote; is it on a shared disk?")
         raise ValueError(f"none of the {len(cohort.cases)} scans in {cohort_folder} can be used; the first: {first}")
-    write_file(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     splits = _splits(cohort, settings, rows)
     _refuse_moved_cases(root / "splits.json", splits)
+    write_file(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     write_json(root / "splits.json", {**asdict(splits), "seed": settings.split_seed})
     write_json(root / "cohort.json", facts)
-    write_json(root / "notes.json", {"notes": [f"The layout is {cohort.layout}", *cohort.notes, *remarks]})
+    anew = [f"{case} was not what was written, or was not finished, and was made anew" for case in damaged]
+    write_json(root / "notes.json", {"notes": [f"The layout is {cohort.layout}", *cohort.notes, *remarks, *anew]})
+    marks = {name: digest_of(root / name) for name in MARKS if (root / name).is_file()}
+    write_digests(root, {**(read_digests(root) or {}), **marks})
     return Prepared(Store.open(root), rejects)
 
 
@@ -139,9 +169,11 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     if to_mm:
         spacing_mm = (spacing_mm[0], to_mm, to_mm)
     names = {"case": volume.case, "patient": volume.patient}
-    write_slices(_slices(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names)
+    write_slices(
+        slices_file(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names
+    )
     if volume.labels is not None:
-        write_labels(root / "labels" / f"{volume.case}.nii.gz", volume.labels, volume.affine)
+        write_labels(labels_file(root, volume.case), volume.labels, volume.affine)
     outside = int(resampled.sum() - kept.sum())
     sums = [(int(s.sum(dtype=np.int64)), int((s.astype(np.int64) ** 2).sum())) for s in stored]
     record = {
@@ -169,7 +201,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     }
     if volume.remarks:
         record["remarks"] = list(volume.remarks)
-    write_json(_record(root, volume.case), record)
+    write_json(record_file(root, volume.case), record)
     return record
 
 
@@ -287,15 +319,3 @@ def _refuse_moved_cases(path: Path, splits: Splits) -> None:
             f"{path.parent} is divided already, and these settings or this cohort would move {len(moved)} cases "
             f"({examples}). Choose another folder; or delete {path} and all that was trained on it"
         )
-
-
-def _is_finished(root: Path, case: str) -> bool:
-    return _record(root, case).is_file() and _slices(root, case).is_file()
-
-
-def _slices(root: Path, case: str) -> Path:
-    return root / "slices" / f"{case}.parquet"
-
-
-def _record(root: Path, case: str) -> Path:
-    return root / "records" / f"{case}.json"

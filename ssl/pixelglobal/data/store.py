@@ -8,6 +8,7 @@ splits.json              cases of each split, disjoint by patient
 rejects.csv              cases that could not be used, and why
 notes.json               the layout of the scans' folder, and what was noticed while it was read
 records/, prepare.json   what `prepare` needs to continue
+SHA256SUMS               the digest of each of these files
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pandas as pd
 from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
 from pixelglobal.data.splits import Splits
 from pixelglobal.data.stored_grid import StoredGrid, on_the_scan
-from pixelglobal.files import read_json_object
+from pixelglobal.files import damaged_files, digest_of, read_digests, read_json_object
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Store:
         path = root / "cohort.json"
         if not path.is_file():
             raise ValueError(f"{root} is no prepared cohort: cohort.json is missing. Run `pixelglobal prepare` first")
+        if damaged := damaged_files(root, ("cohort.json", "cases.csv", "splits.json")):
+            raise ValueError(
+                f"{root / damaged[0]} is not what SHA256SUMS says: it was damaged or edited. Run `pixelglobal prepare` "
+                "again, which keeps the intact cases; if you edited it on purpose, delete SHA256SUMS"
+            )
         facts = read_json_object(path)
         if facts["schema"] != SCHEMA_VERSION:
             raise ValueError(
@@ -90,6 +96,10 @@ class Store:
         return pd.read_csv(path, dtype=text, keep_default_na=False)  # a patient may be called NA
 
     @cached_property
+    def _digests(self) -> dict[str, str]:
+        return read_digests(self.root) or {}
+
+    @cached_property
     def notes(self) -> list[str]:
         """What was noticed when the scans were read, one sentence each; empty for a store of an older version."""
         path = self.root / "notes.json"
@@ -116,7 +126,13 @@ class Store:
         return [self.path(case) for case in cases]
 
     def read_case(self, case: str) -> SliceBatch:
-        """All slices of a case, in order, with labels."""
+        """All slices of a case, in order, with labels; ValueError if the file is not the one that was written."""
+        name = self.path(case).relative_to(self.root).as_posix()
+        if name in self._digests and self.path(case).is_file() and digest_of(self.path(case)) != self._digests[name]:
+            raise ValueError(
+                f"{self.path(case)} is not what SHA256SUMS says: it was damaged. Run `pixelglobal prepare` again; it "
+                "makes this case anew and keeps the others"
+            )
         return SliceBatch.from_arrow(read_slices(self.path(case)))
 
     def normalization(self, cases: Sequence[str]) -> Normalization:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pixelglobal.files import digest_of, read_json_object, write_folder
 
+WEIGHTS_DIGEST = "weights_sha256"  # in model.json, of model.safetensors
 LEAST_MATCHED = 0.9  # share of a part's tensors that must match before transferred weights are trusted
 
 
@@ -37,9 +38,12 @@ def _write_folder(
             save_file(copies, scratch / f"{name}.safetensors")
         except SafetensorError as error:
             raise OSError(str(error)) from error  # what the disk said, as every other writer says it
-        (scratch / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+        digest = {WEIGHTS_DIGEST: digest_of(scratch / f"{name}.safetensors")} if name == "model" else {}
+        (scratch / f"{name}.json").write_text(json.dumps({**facts, **digest}, indent=2) + "
+")
         if with_digests:
-            lines = [f"{digest_of(path)}  {path.name}\n" for path in sorted(scratch.iterdir())]
+            lines = [f"{digest_of(path)}  {path.name}
+" for path in sorted(scratch.iterdir())]
             (scratch / DIGESTS).write_text("".join(lines))
 
 
@@ -143,7 +147,10 @@ def read_model(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     folder = require_model(folder)
     weights, facts = folder / "model.safetensors", folder / "model.json"
     try:
-        return load_file(weights), json.loads(facts.read_text())
+        said = json.loads(facts.read_text())
+        if said.pop(WEIGHTS_DIGEST, None) not in (None, digest_of(weights)):  # an older version kept none
+            raise ValueError(f"{weights} is not what {WEIGHTS_DIGEST} in model.json says, it was damaged")
+        return load_file(weights), said
     except Exception as error:
         raise ValueError(f"cannot read the model in {folder}: {error}; copy it again or train it again") from error
 

@@ -1,0 +1,53 @@
+"""The files of a store by name, and whether they are what was written: SHA256SUMS has the digest of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pixelglobal.files import damaged_files, digest_of
+
+MARKS = ("prepare.json", "cohort.json", "cases.csv", "splits.json", "rejects.csv", "notes.json")
+
+
+def record_file(root: Path, case: str) -> Path:
+    """What is known of a case, as JSON."""
+    return root / "records" / f"{case}.json"
+
+
+def slices_file(root: Path, case: str) -> Path:
+    """The slices of a case."""
+    return root / "slices" / f"{case}.parquet"
+
+
+def labels_file(root: Path, case: str) -> Path:
+    """The reference labels of a case, if it has any, on the grid of its scan."""
+    return root / "labels" / f"{case}.nii.gz"
+
+
+def case_digests(root: Path, case: str) -> dict[str, str]:
+    """{name in the store: digest} of a case's files that are there."""
+    paths = [place(root, case) for place in (record_file, slices_file, labels_file)]
+    return {path.relative_to(root).as_posix(): digest_of(path) for path in paths if path.is_file()}
+
+
+def is_finished(root: Path, case: str, digests: Mapping[str, str] | None) -> bool:
+    """Whether a case's files are there as they were written; a store of an older version has no digests to compare."""
+    if not (record_file(root, case).is_file() and slices_file(root, case).is_file()):
+        return False
+    if digests is None:
+        return True
+    ending = labels_file(root, case).relative_to(root).as_posix()
+    there = case_digests(root, case)
+    return all(digests.get(name) == digest for name, digest in there.items()) and (ending in digests) == (
+        ending in there
+    )
+
+
+def refuse_damaged_marks(root: Path) -> None:
+    """Raise ValueError if what says how a store was made and divided was damaged."""
+    for name in damaged_files(root, ("prepare.json", "splits.json")):
+        raise ValueError(
+            f"{root / name} is not what SHA256SUMS says: it is missing, was damaged or edited. Restore it from a copy; "
+            "or, if the settings are those of the first time, delete it and SHA256SUMS"
+        )
