@@ -39,11 +39,9 @@ def _write_folder(
         except SafetensorError as error:
             raise OSError(str(error)) from error  # what the disk said, as every other writer says it
         digest = {WEIGHTS_DIGEST: digest_of(scratch / f"{name}.safetensors")} if name == "model" else {}
-        (scratch / f"{name}.json").write_text(json.dumps({**facts, **digest}, indent=2) + "
-")
+        (scratch / f"{name}.json").write_text(json.dumps({**facts, **digest}, indent=2) + "\n")
         if with_digests:
-            lines = [f"{digest_of(path)}  {path.name}
-" for path in sorted(scratch.iterdir())]
+            lines = [f"{digest_of(path)}  {path.name}\n" for path in sorted(scratch.iterdir())]
             (scratch / DIGESTS).write_text("".join(lines))
 
 
