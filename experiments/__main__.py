@@ -201,7 +201,7 @@ def demo(
     """Run everything on a synthetic cohort: scans, slices, pre-training, fine-tuning, evaluation and report."""
     cohort = make_phantom_cohort(out / "phantom")
     console.print(f"a synthetic CT cohort is in {cohort}", highlight=False)
-    prepared = prepare(cohort, out / "store", resolve("smoke", overrides or ()).prepare)
+    prepared = prepare(cohort, out / "store", resolve("smoke", ["prepare.keep_ids=true", *(overrides or ())]).prepare)
     console.print(f"{len(prepared.store.cases)} scans prepared in {prepared.store.root}", highlight=False)
     run("comparison", overrides, [prepared.store.root], out / "runs", preset="smoke", seeds="0,1")
 

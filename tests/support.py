@@ -27,6 +27,7 @@ from pixelglobal.views.intensity import HuScale, normalize
 
 TINY = [
     "prepare.image_size=32",
+    "prepare.keep_ids=true",  # tests name cases, and nobody's
     "network.decoder_widths=[16,16,8,8,8]",
     "pretrain.epochs=2",
     "pretrain.steps_per_epoch=3",

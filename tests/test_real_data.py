@@ -41,8 +41,9 @@ def cohort(real_data, tmp_path_factory):
 def config():
     return settings.resolve(
         "smoke",
-        ["prepare.image_size=96", "views.crop_size=64", "pretrain.epochs=1", "pretrain.steps_per_epoch=6",
-         "finetune.epochs=2", "finetune.steps_per_epoch=6", "pretrain.log_every_steps=2"],
+        ["prepare.keep_ids=true", "prepare.image_size=96", "views.crop_size=64", "pretrain.epochs=1",
+         "pretrain.steps_per_epoch=6", "finetune.epochs=2", "finetune.steps_per_epoch=6",
+         "pretrain.log_every_steps=2"],
     )  # fmt: skip
 
 

@@ -227,7 +227,7 @@ def test_names_that_look_like_nothing_stay_names(cohort, tmp_path, tiny):
 
 def test_other_settings_or_other_contents_in_the_folder_are_refused(store, phantom_folder, tmp_path, tiny):
     with pytest.raises(ValueError, match=r"holds a store with other settings \(image_size=32 there, 64 now\)"):
-        prepare(phantom_folder, store.root, settings.resolve("smoke").prepare)
+        prepare(phantom_folder, store.root, settings.resolve("smoke", ["prepare.keep_ids=true"]).prepare)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     with pytest.raises(ValueError, match="exists and is no store of this program; choose an empty"):
@@ -285,7 +285,11 @@ def test_three_real_patients_are_what_their_census_says(real_data, tmp_path):
     (tmp_path / "cohort").mkdir()
     (tmp_path / "cohort/dataset.json").write_text(json.dumps(facts))
     (tmp_path / "splits.json").write_text(json.dumps({name: [case] for name, case in picked.items()}))
-    words = [f"prepare.split_file={tmp_path / 'splits.json'}", "prepare.in_plane_spacing_mm=null"]
+    words = [
+        "prepare.keep_ids=true",
+        f"prepare.split_file={tmp_path / 'splits.json'}",
+        "prepare.in_plane_spacing_mm=null",
+    ]
     asked = settings.resolve("small", words).prepare
     made = prepare(tmp_path / "cohort", tmp_path / "store", asked)
     assert not made.rejects

@@ -13,7 +13,7 @@ from pixelglobal.data.splits import split_cases
 
 RNG = np.random.default_rng(0)
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
-SMALL = Prepare(image_size=32, train_fraction=0.4, validation_fraction=0.2)
+SMALL = Prepare(keep_ids=True, image_size=32, train_fraction=0.4, validation_fraction=0.2)
 
 
 def write(path, values=None, affine=AFFINE):
@@ -238,7 +238,7 @@ def test_any_other_folder_is_read_by_patterns_and_masks_are_never_scans(tmp_path
         write(flat / f"{name}.nii.gz")
     cohort = read_cohort(flat)
     assert [case.case for case in cohort.cases] == ["a", "b", "segovia"]
-    assert "2 files are masks by their names (a_seg) and are not read as scans" in cohort.notes
+    assert "2 files are masks by their names, such as *_seg, and are not read as scans" in cohort.notes
 
 
 def test_a_layout_that_is_asked_for_and_one_that_nobody_knows(tmp_path):

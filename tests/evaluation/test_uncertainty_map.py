@@ -20,7 +20,7 @@ def border_and_inside(seed, folder):
     """Mean uncertainty at the borders of organs and inside them, after training with a seed."""
     words = ["pretrain.pixel_outputs=8", "pretrain.epochs=1", "pretrain.steps_per_epoch=800", "pretrain.batch_size=16",
              "pretrain.warmup_epochs=0.1", "pretrain.on_collapse=warn", "network.encoder=test_resnet",
-             f"seed={seed}"]  # fmt: skip
+             "prepare.keep_ids=true", f"seed={seed}"]  # fmt: skip
     config = settings.variant(settings.resolve("smoke", words), "gp")
     scans = make_phantom_cohort(folder / "scans", n_patients=6, n_unlabelled=2, size=64, n_slices=8)
     store = prepare(scans, folder / "store", config.prepare).store

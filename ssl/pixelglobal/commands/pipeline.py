@@ -47,6 +47,12 @@ def prepare(
     layout: Annotated[
         str | None, typer.Option(help="How the folder is laid out, for example msd. Without it, its files decide.")
     ] = None,
+    keep_ids: Annotated[
+        bool,
+        typer.Option(
+            "--keep-ids", help="Keep the names of files and patients in the store, in place of salted hashes."
+        ),
+    ] = False,
     on_ray: Annotated[
         bool, typer.Option("--on-ray", help="Spread the scans over the Ray cluster of RAY_ADDRESS, or over all cores.")
     ] = False,
@@ -56,6 +62,7 @@ def prepare(
     A scan that cannot be read is left out with the reason; the other scans are not affected.
     """
     words = [*(overrides or []), *([f"prepare.layout={layout}"] if layout else [])]
+    words += ["prepare.keep_ids=true"] if keep_ids else []
     with progress_bar("Preparing scans", console) as progress:
         opened = api.prepare(cohort, store, preset=preset, settings=words, on_ray=on_ray, progress=progress)
     for note in opened.notes[:MOST_NOTES]:

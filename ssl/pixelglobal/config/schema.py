@@ -61,6 +61,12 @@ class Prepare(Section):
     absent_structures: Literal["not_contoured", "absent"] = "not_contoured"  # what zero voxels in a whole patient mean
     train_fraction: float = Field(0.4, gt=0, lt=1)  # paper: 40/10/50 cases of the in-house sets
     validation_fraction: float = Field(0.1, gt=0, lt=1)
+    keep_ids: bool = (
+        False  # names of files and patients in the store; else salted hashes, see docs/explanation/privacy.md
+    )
+    id_map: str | None = (
+        None  # the file that keeps names and their hashes; None: .pixelglobal-ids.json beside the scans
+    )
     split: str | None = None  # "fractions", or a division that the layout offers; None: the published one if there is
     split_file: str | None = None  # a JSON of case names, used instead of any other division
     split_seed: int = 0

@@ -18,6 +18,7 @@ import pandas as pd
 
 from pixelglobal.config.schema import Prepare
 from pixelglobal.data.cohorts import PUBLISHED, Case, Cohort
+from pixelglobal.data.ids import ID_MAP, KEPT, Ids, ids_beside
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
@@ -75,18 +76,24 @@ def prepare(
     """
     cohort_folder, root = cohort_folder.resolve(), root.resolve()  # other machines have other working directories
     cohort = leave_out(read_cohort(cohort_folder, settings), settings.leave_out)
+    ids = KEPT
+    if not settings.keep_ids:
+        ids = ids_beside(cohort_folder, Path(settings.id_map) if settings.id_map else None, cohort.cases)
+    id_of = {case: ids.case(case.case) for case in cohort.cases}
     facts = _cohort_facts(cohort, settings)
+    if ids is not KEPT and _letters(cohort.name) == _letters(cohort_folder.name):
+        facts["name"] = root.name  # the folder of the scans may be called after a patient
     refuse_damaged_marks(root)
     claim_folder(root, "prepare.json", facts, contents="store")
     before = read_digests(root)
-    finished = {case.case for case in cohort.cases if is_finished(root, case.case, before)}
-    left = [case for case in cohort.cases if case.case not in finished]
-    damaged = [case.case for case in left if record_file(root, case.case).is_file()]
+    finished = {id_of[case] for case in cohort.cases if is_finished(root, id_of[case], before)}
+    left = [case for case in cohort.cases if id_of[case] not in finished]
+    damaged = [id_of[case] for case in left if record_file(root, id_of[case]).is_file()]
     if before is None:
         write_digests(root, {name: digest for case in finished for name, digest in case_digests(root, case).items()})
     done = len(cohort.cases) - len(left)
     rejects: dict[str, str] = {}
-    work = partial(prepare_case, root=root, settings=settings, facts=facts, cohort=replace(cohort, cases=()))
+    work = partial(prepare_case, root=root, settings=settings, facts=facts, cohort=replace(cohort, cases=()), ids=ids)
     for result in map_cases(work, left):
         done += 1
         if "reason" in result:
@@ -96,20 +103,23 @@ def prepare(
             add_digests(root, case_digests(root, result["case"]))
         if progress:
             progress(done, len(cohort.cases))
-    rows = [read_json_object(record_file(root, c.case)) for c in cohort.cases if c.case in finished]
+    rows = [read_json_object(record_file(root, case)) for case in sorted(id_of.values()) if case in finished]
     remarks = [f"{row['case']}: {remark}" for row in rows for remark in row.pop("remarks", ())]
     rejected = pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"])
     write_file(root / "rejects.csv", rejected.to_csv(index=False))
     if not rows:
         first = next(iter(rejects.values()), f"{root} does not show what the workers wrote; is it on a shared disk?")
         raise ValueError(f"none of the {len(cohort.cases)} scans in {cohort_folder} can be used; the first: {first}")
-    splits = _splits(cohort, settings, rows)
+    splits = _splits(cohort, settings, rows, ids)
     _refuse_moved_cases(root / "splits.json", splits)
     write_file(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     write_json(root / "splits.json", {**asdict(splits), "seed": settings.split_seed})
     write_json(root / "cohort.json", facts)
     anew = [f"{case} was not what was written, or was not finished, and was made anew" for case in damaged]
-    write_json(root / "notes.json", {"notes": [f"The layout is {cohort.layout}", *cohort.notes, *remarks, *anew]})
+    notes = [f"The layout is {cohort.layout}", *(ids.hide(note, cohort.cases) for note in cohort.notes)]
+    if ids is not KEPT:
+        notes.append(f"Scans and patients have hashes for names; the file of names is {ID_MAP} or prepare.id_map")
+    write_json(root / "notes.json", {"notes": [*notes, *remarks, *anew]})
     marks = {name: digest_of(root / name) for name in MARKS if (root / name).is_file()}
     write_digests(root, {**(read_digests(root) or {}), **marks})
     return Prepared(Store.open(root), rejects)
@@ -136,13 +146,18 @@ def leave_out(cohort: Cohort, names: Sequence[str]) -> Cohort:
     return replace(cohort, cases=kept_cases, notes=(*cohort.notes, *notes))
 
 
-def prepare_case(case: Case, *, root: Path, settings: Prepare, facts: dict[str, Any], cohort: Cohort) -> Result:
+def prepare_case(
+    case: Case, *, root: Path, settings: Prepare, facts: dict[str, Any], cohort: Cohort, ids: Ids = KEPT
+) -> Result:
     """Prepare one scan of a cohort; returns its row, or the reason why it cannot be used."""
+    name = ids.case(case.case)
     try:
         volume = cohort.load(case, cohort.code, settings.channel)
+        remarks = tuple(ids.hide_files(remark, case) for remark in volume.remarks)
+        volume = replace(volume, case=name, patient=ids.patient(case.patient), remarks=remarks)
         return store_volume(volume, root=root, settings=settings, facts=facts)
     except ValueError as error:
-        return {"case": case.case, "reason": str(error)}
+        return {"case": name, "reason": ids.hide_files(str(error), case)}
 
 
 def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[str, Any]) -> Result:
@@ -263,10 +278,11 @@ def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
         "in_plane_spacing_mm": settings.in_plane_spacing_mm,
         **({} if settings.in_plane_spacing_mm is None else {"antialias": settings.antialias}),
         **({} if settings.channel is None else {"channel": settings.channel}),
+        "ids": None if settings.keep_ids else "hashed",
     }
 
 
-def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
+def _splits(cohort: Cohort, settings: Prepare, rows: list[Result], ids: Ids) -> Splits:
     """Splits of the whole cohort, then without the rejected cases: to repair one of them moves no other."""
     usable = {row["case"] for row in rows}
     if settings.split_file:
@@ -281,6 +297,7 @@ def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
         )
     else:  # scans without labels: everything is for pre-training
         asked = Splits(tuple(c.case for c in cohort.cases), (), (), ())
+    asked = ids.splits(asked)
     splits = Splits(**{name: tuple(c for c in part if c in usable) for name, part in asdict(asked).items()})
     for name, wanted in asdict(asked).items():
         if wanted and not getattr(splits, name):
@@ -290,6 +307,11 @@ def _splits(cohort: Cohort, settings: Prepare, rows: list[Result]) -> Splits:
             )
     refuse_shared_patients(splits, {row["case"]: row["sha256"] for row in rows}, "voxels")
     return splits
+
+
+def _letters(name: str) -> str:
+    """A name without what a layout may have put in place of other characters."""
+    return "".join(filter(str.isalnum, name))
 
 
 def _division(cohort: Cohort, asked: str | None) -> dict[str, str]:

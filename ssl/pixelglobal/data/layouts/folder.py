@@ -39,7 +39,7 @@ def read(folder: Path, settings: Prepare) -> Cohort:
         raise ValueError('prepare.labels is given and prepare.structures is not; expected names, ["Liver","Spleen"]')
     notes = []
     if masks:
-        notes.append(f"{len(masks)} files are masks by their names ({masks[0]}) and are not read as scans")
+        notes.append(f"{len(masks)} files are masks by their names, such as *_seg, and are not read as scans")
     if settings.labels and (bare := len(images.keys() - labels.keys())):
         notes.append(f"{bare} scans have no labels and are in the pre-training split only")
     cases = in_order(Case(name, name, path, labels.get(name)) for name, path in images.items())
