@@ -45,9 +45,10 @@ def is_finished(root: Path, case: str, digests: Mapping[str, str] | None) -> boo
 
 
 def refuse_damaged_marks(root: Path) -> None:
-    """Raise ValueError if what says how a store was made and divided was damaged."""
+    """Raise ValueError if what says how a store was made and divided was damaged; a deleted one is made anew."""
     for name in damaged_files(root, ("prepare.json", "splits.json")):
-        raise ValueError(
-            f"{root / name} is not what SHA256SUMS says: it is missing, was damaged or edited. Restore it from a copy; "
-            "or, if the settings are those of the first time, delete it and SHA256SUMS"
-        )
+        if (root / name).is_file():
+            raise ValueError(
+                f"{root / name} is not what SHA256SUMS says: it was damaged or edited. Restore it from a copy; or, if "
+                "the settings are those of the first time, delete it"
+            )
