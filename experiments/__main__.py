@@ -33,11 +33,13 @@ from experiments.selection import (
     Out,
     Overrides,
     Preset,
+    PretrainStores,
     Request,
     Seeds,
     Selection,
     Stores,
     StudyName,
+    TestStores,
     select,
 )
 from pixelglobal.cluster.resources import start_ray, trials_at_once
@@ -65,6 +67,8 @@ def plan(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
+    pretrain_store: PretrainStores = None,
+    test_store: TestStores = None,
     price_per_hour: Annotated[
         float | None, typer.Option(help="The price of a GPU for an hour, or of a CPU core without one.")
     ] = None,
@@ -74,7 +78,20 @@ def plan(
     gain: Annotated[float, typer.Option(help="The gain in DSC points that the study should be able to show.")] = 2.0,
 ) -> None:
     """Print what a study will compute, what is finished, and what the rest will cost, without training anything."""
-    selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
+    selection = _selected(
+        Request(
+            study,
+            overrides or (),
+            store or STORES,
+            out,
+            preset,
+            seeds,
+            methods,
+            fractions,
+            pretrain_store or (),
+            test_store or (),
+        )
+    )
     for one in selection.studies:
         console.print(f"{one.title}. {one.question} {one.cost}", soft_wrap=True, highlight=False, markup=False)
     console.print("measuring a few steps of trainings that were never run here ..." if calibrate else "", style="dim")
@@ -96,12 +113,27 @@ def register(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
+    pretrain_store: PretrainStores = None,
+    test_store: TestStores = None,
 ) -> None:
     """Fix what a study will compare and what will decide, before anything is trained.
 
     The report then says whether the study was done as registered.
     """
-    selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
+    selection = _selected(
+        Request(
+            study,
+            overrides or (),
+            store or STORES,
+            out,
+            preset,
+            seeds,
+            methods,
+            fractions,
+            pretrain_store or (),
+            test_store or (),
+        )
+    )
     for one in selection.studies:
         path = registration.register(one, selection.pipelines[one.name], out)
         console.print(f"{one.title}. {one.criterion}", soft_wrap=True, highlight=False, markup=False)
@@ -118,9 +150,24 @@ def run(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
+    pretrain_store: PretrainStores = None,
+    test_store: TestStores = None,
 ) -> None:
     """Run what is not finished of a study, then write its report and print its verdict."""
-    selection = _selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions))
+    selection = _selected(
+        Request(
+            study,
+            overrides or (),
+            store or STORES,
+            out,
+            preset,
+            seeds,
+            methods,
+            fractions,
+            pretrain_store or (),
+            test_store or (),
+        )
+    )
     pipelines, config = selection.all_pipelines, selection.config
     for one in selection.studies:
         write_run_list(one, selection.pipelines[one.name], out)
@@ -143,10 +190,23 @@ def status(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
+    pretrain_store: PretrainStores = None,
+    test_store: TestStores = None,
     watch: Annotated[bool, typer.Option(help="Look again every 5 seconds until all is done or failed.")] = False,
 ) -> None:
     """Print what each run of a study is doing, the best score so far, the time left, and why runs failed."""
-    request = Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions)
+    request = Request(
+        study,
+        overrides or (),
+        store or STORES,
+        out,
+        preset,
+        seeds,
+        methods,
+        fractions,
+        pretrain_store or (),
+        test_store or (),
+    )
     pipelines = _selected(request, to_write=False).all_pipelines
     while True:
         if watch:
@@ -172,9 +232,26 @@ def report(
     seeds: Seeds = "0,1,2",
     methods: Methods = None,
     fractions: Fractions = None,
+    pretrain_store: PretrainStores = None,
+    test_store: TestStores = None,
 ) -> None:
     """Write the report of a study from the runs that are finished, and print its verdict."""
-    _write_reports(_selected(Request(study, overrides or (), store or STORES, out, preset, seeds, methods, fractions)))
+    _write_reports(
+        _selected(
+            Request(
+                study,
+                overrides or (),
+                store or STORES,
+                out,
+                preset,
+                seeds,
+                methods,
+                fractions,
+                pretrain_store or (),
+                test_store or (),
+            )
+        )
+    )
 
 
 @app.command()

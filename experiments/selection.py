@@ -12,7 +12,7 @@ import typer
 
 from experiments.runner.pipeline import Pipeline, pipeline_of
 from experiments.studies import STUDIES
-from experiments.studies.study import Study
+from experiments.studies.study import Study, StudyRun
 from pixelglobal.config.overrides import resolve
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
@@ -27,6 +27,21 @@ Stores = Annotated[
     list[Path] | None,
     typer.Option(
         "--store", help="A cohort that `pixelglobal prepare` has written. Give it again for more. [default: store]"
+    ),
+]
+PretrainStores = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pretrain-store",
+        help="A prepared cohort whose pretrain split is pre-trained on. Give it again for more: all cohorts then share "
+        "one pre-training for each method and seed. [default: each --store its own]",
+    ),
+]
+TestStores = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--test-store",
+        help="A prepared external cohort: the models of every --store with its structures are tested on it, too.",
     ),
 ]
 Out = Annotated[Path, typer.Option(help="The folder of stages, rows and reports, which studies share.")]
@@ -52,6 +67,8 @@ class Request:
     seeds: str = "0,1,2"
     methods: str | None = None
     fractions: str | None = None
+    pretrain_stores: Sequence[Path] = ()
+    test_stores: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -82,16 +99,21 @@ def select(request: Request) -> Selection:
         raise ValueError(
             f"evaluate.split={config.evaluate.split}: studies are about test patients; fine-tuning has seen the others"
         )
-    stores = [_opened(folder) for folder in request.stores]
+    stores = [_opened(folder, bool(request.test_stores)) for folder in request.stores]
+    pool = [Store.open(folder) for folder in request.pretrain_stores]
+    test_stores = [_tested(folder) for folder in request.test_stores]
     seeds = _whole_numbers("--seeds", request.seeds)
     fractions = _numbers("--fractions", request.fractions) if request.fractions else []
     methods = request.methods.split(",") if request.methods else []
     pipelines = {}
     for study in studies:
         shares = fractions if study.label_fractions else []
-        runs = study.runs(config, stores, seeds=seeds, methods=methods, fractions=shares)
+        runs = study.runs(
+            config, stores, seeds=seeds, methods=methods, fractions=shares, pool=pool, test_stores=test_stores
+        )
         refuse_equal_names([run.name for run in runs])
         pipelines[study.name] = [pipeline_of(run, request.out) for run in runs]
+    _refuse_unused_pool(request, [pipeline.run for of_study in pipelines.values() for pipeline in of_study])
     return Selection(request.study, config, request.out, pipelines)
 
 
@@ -115,14 +137,35 @@ def _studies(request: Request) -> list[Study]:
     return studies
 
 
-def _opened(folder: Path) -> Store:
+def _opened(folder: Path, tested_elsewhere: bool) -> Store:
+    """A cohort to fine-tune on. Only with an external test set it needs no test patients of its own."""
     store = Store.open(folder)
-    if empty := [name for name in ("train", "validation", "test") if not getattr(store.splits, name)]:
+    needed = ("train", "validation") if tested_elsewhere else ("train", "validation", "test")
+    if empty := [name for name in needed if not getattr(store.splits, name)]:
         raise ValueError(
             f"{store.root} has no labelled patients in {', '.join(empty)}: a study fine-tunes, stops early and "
-            "tests; prepare a cohort with labels, or other prepare.train_fraction and prepare.validation_fraction"
+            "tests; prepare a cohort with labels, or other prepare.train_fraction and prepare.validation_fraction. "
+            "A cohort for testing alone is a --test-store, one for pre-training alone a --pretrain-store"
         )
     return store
+
+
+def _tested(folder: Path) -> Store:
+    store = Store.open(folder)
+    if not store.splits.test:
+        raise ValueError(
+            f"{store.root} has no labelled patients in test; prepare it with prepare.train_fraction=0 and "
+            "prepare.validation_fraction=0, so that all are test patients"
+        )
+    return store
+
+
+def _refuse_unused_pool(request: Request, runs: Sequence[StudyRun]) -> None:
+    if request.pretrain_stores and not any(run.pool for run in runs):
+        raise ValueError(
+            f"--pretrain-store has no effect on {request.study}: pretrain.cases=train pre-trains each cohort on its "
+            "own training patients. Leave one of them out"
+        )
 
 
 def _whole_numbers(option: str, text: str) -> list[int]:

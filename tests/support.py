@@ -15,7 +15,8 @@ from matplotlib import pyplot as plt
 import pixelglobal as pg
 from experiments.report.page import Picture, Report, write_report
 from pixelglobal import config as settings
-from pixelglobal.data.phantom import make_phantom
+from pixelglobal.data.phantom import make_phantom, make_phantom_cohort
+from pixelglobal.data.prepare import prepare
 from pixelglobal.files import digest_of
 from pixelglobal.networks.segmenter import Segmenter
 from pixelglobal.networks.unet import ResUNet
@@ -155,3 +156,13 @@ def make_leakage(pipeline):
     done["sha256"]["model/model.json"] = digest_of(model)
     mark.write_text(json.dumps(done))
     return case
+
+
+def phantom_store(folder, config, name, *, seed, n_patients=4, n_unlabelled=2, size=32):
+    """A small phantom cohort of this name, prepared in a folder of its name."""
+    scans = make_phantom_cohort(
+        folder / f"scans_{name}", n_patients=n_patients, n_unlabelled=n_unlabelled, size=size, n_slices=8, seed=seed
+    )
+    path = scans / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": name}))
+    return prepare(scans, folder / name, config.prepare).store

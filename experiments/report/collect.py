@@ -64,7 +64,7 @@ def overlays_of(pipelines: Sequence[Pipeline], count: int = 3) -> list[Overlay]:
     for pipeline in finished(pipelines):
         firsts.setdefault(pipeline.run.method, pipeline)
     any_pipeline = next(iter(firsts.values()))
-    store = any_pipeline.run.store
+    store = any_pipeline.run.tested
     cases = sorted(
         path.name.removesuffix(".nii.gz") for path in (any_pipeline.evaluate.folder / "predictions").glob("*.gz")
     )
@@ -92,7 +92,7 @@ def uncertainty_of(pipelines: Sequence[Pipeline], count: int = 4) -> list[Uncert
             continue
         if not cast(PixelGlobalSettings, config.methods[PixelGlobal.name]).pixel_matching:
             continue
-        pictures, store = [], pipeline.run.store
+        pictures, store = [], pipeline.run.tested
         for case in store.splits.test[:count]:
             whole = store.read_case(case)
             index = int(whole.label.flatten(1).count_nonzero(1).argmax())
@@ -149,8 +149,8 @@ def leakage_note(pipelines: Sequence[Pipeline]) -> tuple[str, bool]:
     seen: dict[str, set[str]] = {}
     leaked = set()
     for pipeline in finished(pipelines):
-        run, cases = pipeline.run, pipeline.run.store.cases
-        test_scans = set(cases[cases["case"].isin(run.store.splits.test)]["sha256"])
+        run, cases = pipeline.run, pipeline.run.tested.cases
+        test_scans = set(cases[cases["case"].isin(run.tested.splits.test)]["sha256"])
         facts = json.loads((pipeline.finetune.folder / "model" / "model.json").read_text())
         seen_scans = {sha: case for case, sha in facts["cases_seen"].items()}
         leaked |= {f"{seen_scans[sha]} in {run.name}" for sha in test_scans & seen_scans.keys()}

@@ -62,15 +62,15 @@ def measure(pipeline: Pipeline, stage: Stage) -> dict[str, Cost]:
 
 
 def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
-    config, store = pipeline.run.config, pipeline.run.store
+    config, scans = pipeline.run.config, pipeline.run.scans
     settings, workers = config.pretrain, max(1, config.cluster.pretrain_workers)
-    cases = pretraining_cases(config, store)
-    epoch_steps = steps_per_epoch(settings, store.n_slices(cases))
+    cases = pretraining_cases(config, scans)
+    epoch_steps = steps_per_epoch(settings, scans.n_slices(cases))
     share = max(2, settings.batch_size // workers // 2 * 2)
     little = {"epochs": 1, "steps_per_epoch": STEPS, "log_every_steps": 1, "measure_every_steps": 0}
     short = with_settings(config, pretrain={**little, "batch_size": share})
-    stream = LocalStream(store, cases, batch_size=share, seed=config.pretraining_seed)
-    pretrain(short, store, stream, LocalRun(folder), default_device())
+    stream = LocalStream(scans, cases, batch_size=share, seed=config.pretraining_seed)
+    pretrain(short, scans, stream, LocalRun(folder), default_device())
     step = statistics.median(line["seconds_per_step"] for line in read_metrics(folder)[1:])
     return Cost(
         settings.epochs * epoch_steps * step + _start(config.cluster.pretrain_workers),
@@ -88,16 +88,19 @@ def _finetuning_and_evaluation(pipeline: Pipeline, folder: Path) -> dict[str, Co
     short: Config = with_settings(config, finetune=little)
     model = finetune(
         short, store, LocalRun(folder / "finetune"), device, pretrained=None, train_cases=pipeline.train_cases[:2],
-        validation_cases=store.splits.validation[:1],
+        validation_cases=store.splits.validation[:1], normalized_by=pipeline.run.scans,
     )  # fmt: skip
     lines = read_metrics(folder / "finetune")
     step = lines[1]["seconds"] / 2
     validation = max(0.0, lines[2]["seconds"] - 2 * step) * len(store.splits.validation)
     validations = math.ceil(settings.epochs / settings.validate_every_epochs)
     disk = _mib(folder / "finetune" / "model")
-    tested = getattr(store.splits, config.evaluate.split)
+    test_store = pipeline.run.tested
+    tested = getattr(test_store.splits, config.evaluate.split)
     began = time.perf_counter()
-    evaluate(config, store, model, folder / "evaluate", device, cases=tested[:1], columns={"method": "", "seed": 0})
+    evaluate(
+        config, test_store, model, folder / "evaluate", device, cases=tested[:1], columns={"method": "", "seed": 0}
+    )
     case = time.perf_counter() - began
     return {
         "finetune": Cost(

@@ -18,7 +18,7 @@ def pretrain_once(pipeline: Pipeline) -> None:
         return
     with working_on(pipeline.pretrain) as needed:
         if needed:
-            run_pretrain(pipeline.run.config, pipeline.run.store.root, pipeline.pretrain.folder)
+            run_pretrain(pipeline.run.config, pipeline.run.pretraining_roots, pipeline.pretrain.folder)
 
 
 def finetune_and_evaluate_once(pipeline: Pipeline, out: Path) -> None:
@@ -29,6 +29,7 @@ def finetune_and_evaluate_once(pipeline: Pipeline, out: Path) -> None:
         "pretrained": pipeline.pretrain.folder / "model" if pipeline.pretrain else None,
         "train_cases": pipeline.train_cases,
         "validation_cases": store.splits.validation,
+        "pool": run.pretraining_roots,
     }
     if pipeline.teacher is not None:
         with working_on(pipeline.teacher) as needed:
@@ -42,10 +43,10 @@ def finetune_and_evaluate_once(pipeline: Pipeline, out: Path) -> None:
         if needed:
             run_evaluate(
                 config,
-                store.root,
+                run.tested.root,
                 pipeline.finetune.folder / "model",
                 pipeline.evaluate.folder,
-                cases=getattr(store.splits, config.evaluate.split),
+                cases=getattr(run.tested.splits, config.evaluate.split),
                 columns={
                     "method": run.method,
                     "seed": config.seed,

@@ -49,9 +49,10 @@ def pipeline_of(run: StudyRun, out: Path) -> Pipeline:
     """The stages that a run needs; nothing is computed."""
     config, store = run.config, run.store
     train = choose_patients(store, config.finetune.patients, config.seed)
-    first = pretrain_stage(out, config, store) if run.pretrained else None
+    first = pretrain_stage(out, config, run.scans) if run.pretrained else None
     labels = (train, store.splits.validation)
-    teacher = finetune_stage(out, config, store, first, *labels) if config.finetune.pseudo_labels else None
-    second = finetune_stage(out, config, store, first, *labels, teacher=teacher)
-    cases = getattr(store.splits, config.evaluate.split)
-    return Pipeline(run, first, teacher, second, evaluate_stage(out, config, store, second, cases), tuple(train))
+    self_training = config.finetune.pseudo_labels
+    teacher = finetune_stage(out, config, store, first, *labels, normalized_by=run.scans) if self_training else None
+    second = finetune_stage(out, config, store, first, *labels, teacher=teacher, normalized_by=run.scans)
+    cases = getattr(run.tested.splits, config.evaluate.split)
+    return Pipeline(run, first, teacher, second, evaluate_stage(out, config, run.tested, second, cases), tuple(train))

@@ -29,6 +29,7 @@ from typing import Any
 from experiments import FOLDER
 from pixelglobal.config.registry import METHODS, method_class
 from pixelglobal.config.schema import Config
+from pixelglobal.data.pool import Pool, Scans
 from pixelglobal.data.store import Store
 from pixelglobal.environment import environment
 from pixelglobal.evaluation.pseudo_labels import unlabelled_cases
@@ -140,6 +141,17 @@ def scans_of(store: Store, cases: Sequence[str]) -> str:
     return _hash([_grid_of(store), scans])
 
 
+def pretraining_scans_of(config: Config, scans: Scans) -> str:
+    """A hash of what an epoch of a pre-training shows: of a store, or of a pool, whose cohorts and order have no name.
+
+    Nothing that comes after the pre-training has a part in it.
+    """
+    if isinstance(scans, Store):
+        return scans_of(scans, pretraining_cases(config, scans))
+    assert isinstance(scans, Pool)
+    return _hash([[scans_of(source.store, source.cases), source.copies] for source in scans.sources])
+
+
 def content_of(store: Store, cases: Sequence[str]) -> str:
     """A hash of what some cases hold: voxels, labels, grid and the way they were prepared."""
     rows = store.cases[store.cases["case"].isin(list(cases))].sort_values("case").to_csv(index=False)
@@ -156,8 +168,8 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
-def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
-    """The pre-training that a config describes, on the store's pre-training split.
+def pretrain_stage(out: Path, config: Config, scans: Scans) -> Stage:
+    """The pre-training that a config describes, on the pre-training split of a store or on a pool.
 
     Its address holds what its method reads and nothing else: the slices, but not the downstream task; the method's own
     section, but no other method's.
@@ -165,7 +177,7 @@ def pretrain_stage(out: Path, config: Config, store: Store) -> Stage:
     method = method_class(config.pretrain.method)
     facts = {
         "seed": config.pretraining_seed,
-        "data": scans_of(store, pretraining_cases(config, store)),
+        "data": pretraining_scans_of(config, scans),
         "workers": max(1, config.cluster.pretrain_workers),  # another number of workers draws other batches
         **({"sync_batch_norm": config.cluster.sync_batch_norm} if config.cluster.pretrain_workers > 1 else {}),
         "code": _source_of(config.pretrain.method),
@@ -193,10 +205,12 @@ def finetune_stage(
     validation: Sequence[str],
     *,
     teacher: Stage | None = None,
+    normalized_by: Scans | None = None,
 ) -> Stage:
     """A fine-tuning from a pre-training, or from random weights (None).
 
-    teacher: the first round, if this is the second one of a self-training.
+    teacher: the first round, if this is the second one of a self-training. normalized_by: the scans that the
+    pre-training sees, if they are not the store's.
     """
     settings = config.finetune.effective()
     pseudo = {name: settings.pop(name) for name in ("pseudo_labels", "pseudo_label_fraction")}
@@ -209,9 +223,9 @@ def finetune_stage(
         "train": content_of(store, train),
         "validation": content_of(store, validation),
         "workers": max(1, config.cluster.finetune_workers),
-        # Random weights see intensities normalised as a pre-training on this store would.
+        # Random weights see intensities normalised as a pre-training would.
         "normalization": config.pretrain.normalization,
-        "normalized_by": scans_of(store, pretraining_cases(config, store)),
+        "normalized_by": pretraining_scans_of(config, normalized_by or store),
         "network": config.network.effective(),
         "finetune": settings,
         **(pseudo if teacher else {}),

@@ -59,13 +59,24 @@ def _work(pipeline: Pipeline, out: Path) -> dict[str, Any]:
         "pretrained": run.pretrained,
         "config": run.config.model_dump(mode="json"),
         "store": str(run.store.root.resolve()),
+        "pool": [str(store.root.resolve()) for store in run.pool],
+        "test_store": str(run.test_store.root.resolve()) if run.test_store else None,
         "out": str(out.resolve()),
     }
 
 
 def _opened(work: dict[str, Any]) -> Pipeline:
-    store, config = Store.open(work["store"]), from_dict(work["config"])
-    run = StudyRun(work["study"], work["method"], config, work["pretrained"], store, work["cohort"], work["part"])
+    run = StudyRun(
+        work["study"],
+        work["method"],
+        from_dict(work["config"]),
+        work["pretrained"],
+        Store.open(work["store"]),
+        work["cohort"],
+        work["part"],
+        pool=tuple(Store.open(root) for root in work["pool"]),
+        test_store=Store.open(work["test_store"]) if work["test_store"] else None,
+    )
     return pipeline_of(run, Path(work["out"]))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pixelglobal.config.overrides import from_dict, variant, with_settings
 from pixelglobal.config.registry import METHODS, variants
 from pixelglobal.config.schema import Config
+from pixelglobal.data.pool import distinct_names
 from pixelglobal.data.store import Store
 
 WITHOUT_PRETRAINING = ("random", "imagenet")  # random weights, or those of network.weights
@@ -50,10 +51,27 @@ def _of_the_library(config: Config) -> Config:
     return from_dict(values)
 
 
-def cohort_names(stores: Sequence[Store]) -> list[str]:
-    """The name of each store's cohort, with the store's folder where two would be the same."""
-    names = [store.name for store in stores]
-    return [n if names.count(n) == 1 else f"{n} {store.root.name}" for n, store in zip(names, stores, strict=True)]
+def tested_cohorts(stores: Sequence[Store], test_stores: Sequence[Store]) -> list[tuple[Store, str, Store | None]]:
+    """What a study tests: (the store that is trained on, the name of the tested cohort, its store if it is external).
+
+    A store without test patients is only trained on. An external store goes with every store of the same structures.
+    Raises ValueError if it goes with none.
+    """
+    names = distinct_names([*stores, *test_stores])
+    own, external = names[: len(stores)], names[len(stores) :]
+    cohorts: list[tuple[Store, str, Store | None]] = [
+        (store, name, None) for store, name in zip(stores, own, strict=True) if not external or store.splits.test
+    ]
+    for test_store, name in zip(test_stores, external, strict=True):
+        matching = [pair for pair in zip(stores, own, strict=True) if pair[0].structures == test_store.structures]
+        if not matching:
+            known = "; ".join(f"{store.root} has {', '.join(store.structures)}" for store in stores)
+            raise ValueError(
+                f"{test_store.root} has the structures {', '.join(test_store.structures)}, which no --store has in "
+                f"this order ({known}); a model can be tested on the structures that it has learnt"
+            )
+        cohorts += [(store, f"{name} after {trained}", test_store) for store, trained in matching]
+    return cohorts
 
 
 def labelled_patients(store: Store, fractions: Sequence[float]) -> list[int]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiments.studies.grid import WITHOUT_PRETRAINING, cohort_names, labelled_patients, method_config
+from experiments.studies.grid import WITHOUT_PRETRAINING, labelled_patients, method_config, tested_cohorts
 from experiments.studies.verdict import Contrast, GainRule, Verdict
 from pixelglobal.config.overrides import from_dict, with_settings
 from pixelglobal.config.schema import Config
 from pixelglobal.config.tolerance import tolerances_mm
+from pixelglobal.data.pool import Scans, pool_of
 from pixelglobal.data.store import Store
 
 Settings = Mapping[str, Mapping[str, Any]]  # of sections, as `with_settings` takes them
@@ -28,8 +31,25 @@ class StudyRun:
     config: Config
     pretrained: bool  # False: random initialisation
     store: Store
-    cohort: str  # the store's name, made different from that of another store of the same study
+    cohort: str  # the name of the store that is tested, made different from that of another of the same study
     part: str = ""  # of the study, such as 4patients
+    pool: tuple[Store, ...] = ()  # pre-trained on together; none: the store's own pre-training split
+    test_store: Store | None = None  # an external cohort whose test patients are segmented; None: the store's own
+
+    @cached_property
+    def scans(self) -> Scans:
+        """What the pre-training sees; random weights get the same intensity scale."""
+        return pool_of(self.pool, self.config.pretrain.source_weights) if self.pool else self.store
+
+    @property
+    def pretraining_roots(self) -> list[Path]:
+        """The folders of the stores that the pre-training sees."""
+        return [store.root for store in self.pool or (self.store,)]
+
+    @property
+    def tested(self) -> Store:
+        """The cohort whose test patients are segmented."""
+        return self.test_store or self.store
 
     @property
     def name(self) -> str:
@@ -90,15 +110,20 @@ class Study:
         seeds: Sequence[int],
         methods: Sequence[str] = (),
         fractions: Sequence[float] = (),
+        pool: Sequence[Store] = (),
+        test_stores: Sequence[Store] = (),
     ) -> list[StudyRun]:
         """One run for each cohort, method, share of labelled patients and seed.
 
+        pool: what all cohorts are pre-trained on; none, or `pretrain.cases=train`: each on its own scans. test_stores:
+        external cohorts, each tested with the models of every store that has its structures.
         methods, fractions: the study's own, if empty. Raises ValueError for an unknown method and for a fraction that
         is not in (0, 1], and for structures without a tolerance of their surface Dice.
         """
         config = with_settings(config, **self.settings)
+        shared = tuple(pool) if config.pretrain.cases == "pretrain" else ()
         runs = []
-        for store, cohort in zip(stores, cohort_names(stores), strict=True):
+        for store, cohort, test_store in tested_cohorts(stores, test_stores):
             shares = labelled_patients(store, fractions or self.label_fractions)
             counts: list[int | None] = [*(shares or self.label_counts)] or [None]
             tolerances_mm(config.evaluate.surface_tolerance_mm, store.structures)  # before anything is trained
@@ -109,7 +134,8 @@ class Study:
                     for count in counts:
                         few = seeded if count is None else with_settings(seeded, finetune={"patients": count})
                         part = "" if count is None else f"{count}patients"
-                        runs.append(StudyRun(self.name, method, few, self.is_pretrained(method), store, cohort, part))
+                        run = StudyRun(self.name, method, few, self.is_pretrained(method), store, cohort, part)
+                        runs.append(replace(run, pool=shared, test_store=test_store))
         return runs
 
     def is_pretrained(self, method: str) -> bool:

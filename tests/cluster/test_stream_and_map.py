@@ -1,6 +1,7 @@
 """Ray Data as a stream: it is the stream without Ray, from any step on and for each worker; scans prepared on Ray."""
 
 import shutil
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -11,9 +12,11 @@ from pixelglobal.cluster import stream
 from pixelglobal.cluster.map import map_on_ray
 from pixelglobal.cluster.stream import RayStream
 from pixelglobal.data.phantom import make_phantom_cohort
+from pixelglobal.data.pool import pool_of
 from pixelglobal.data.prepare import prepare
 from pixelglobal.data.store import Store
 from pixelglobal.data.stream import LocalStream
+from tests.support import phantom_store
 
 pytestmark = pytest.mark.cluster
 
@@ -33,6 +36,19 @@ def test_it_is_the_stream_without_ray(two_cpus, store, monkeypatch, rank, worker
     for ours, plain in zip(*batches, strict=True):
         assert (ours.case, ours.slice_index.tolist()) == (plain.case, plain.slice_index.tolist())
         assert torch.equal(ours.image_hu, plain.image_hu)
+
+
+def test_a_pool_comes_as_it_does_without_ray_each_source_as_often_as_its_weight_says(two_cpus, tiny, tmp_path):
+    few = phantom_store(tmp_path, tiny, "Few", seed=1, n_patients=3, n_unlabelled=0)
+    many = phantom_store(tmp_path, tiny, "Many", seed=2, n_patients=3, n_unlabelled=2)
+    pool = pool_of([few, many], "balanced")
+    streams = [kind(pool, pool.scans, batch_size=4, seed=0) for kind in (RayStream, LocalStream)]
+    batches = [list(islice(one.batches(0), 12)) for one in streams]  # a pass: 6 scans of 8 slices
+    for ours, plain in zip(*batches, strict=True):
+        assert (ours.case, ours.patient) == (plain.case, plain.patient)
+        assert torch.equal(ours.image_hu, plain.image_hu)
+    counts = Counter(case.partition("/")[0] for batch in batches[0] for case in batch.case)
+    assert counts == {"Few": 24, "Many": 24}
 
 
 def test_a_damaged_file_is_named_by_the_task_that_reads_it(two_cpus, store, tmp_path):

@@ -56,7 +56,7 @@ def test_a_crop_that_is_no_multiple_of_32_is_refused_with_two_that_are():
         ("pretrain.batch_size=3", "must be even"),
         ("pretrain.batch_size=x", r"pretrain\.batch_size='x': Input should be a valid integer"),
         ("pixel_global.pixel_matching=false", "needs pixel_global.pixel_matching=true"),
-        ("prepare.train_fraction=0.95", "leave no patients for the test split"),
+        ("prepare.train_fraction=0.95", "are more than all patients; their sum is at most 1"),
         ("views.gamma_min=3", r"views\.gamma_min=3\.0 is above views\.gamma_max=1\.5"),
         ("batch_size", r"write section\.name=value"),
     ],

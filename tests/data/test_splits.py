@@ -38,6 +38,19 @@ def test_two_patients_cannot_be_split():
         split_cases(cases(2), train_fraction=0.4, validation_fraction=0.1, seed=0)
 
 
+def test_a_cohort_may_be_for_testing_or_for_fine_tuning_alone(tmp_path):
+    tested = split_cases(cases(5, unlabelled=2), train_fraction=0, validation_fraction=0, seed=0)
+    assert (len(tested.test), tested.train, tested.validation) == (5, (), ())
+    assert set(tested.pretrain) == {"u0", "u1"}
+    tuned = split_cases(cases(5), train_fraction=0.7, validation_fraction=0.3, seed=0)
+    assert (len(tuned.train), len(tuned.validation), tuned.test) == (3, 2, ())
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"train": [], "validation": [], "test": ["c0_0"]}))
+    assert read_splits(path, cases(5)).test == ("c0_0",)
+    path.write_text(json.dumps({"train": ["c1_0"], "validation": ["c2_0"], "test": []}))
+    assert read_splits(path, cases(5)).test == ()
+
+
 def test_split_files(tmp_path):
     path = tmp_path / "splits.json"
     everyone = cases(4, per_patient=2, unlabelled=1)
@@ -47,7 +60,8 @@ def test_split_files(tmp_path):
     assert splits.pretrain == ("c0_0", "c3_0")
     for change, message in (
         ({"train": ["c9_9"]}, "names 1 cases that the cohort does not have: c9_9"),
-        ({"test": []}, "the list 'test' is missing or empty"),
+        ({"test": None}, "the list 'test' is missing"),
+        ({"validation": []}, "of the lists 'train' and 'validation' one is empty"),
         ({"validation": ["c0_1"]}, "1 with the same patient are in both train and validation: c0_0 and c0_1"),
         ({"pretrain_pool": ["c2_0"]}, "in both pretrain and test"),
         ({"test": ["u0"]}, "test names 1 cases without labels: u0; expected them in `pretrain` only"),

@@ -19,6 +19,7 @@ from pixelglobal.data.prepare import prepare
 READ_BY_EVERY_METHOD = ("views", "network", "pretrain")
 WITHOUT_EFFECT = {
     "network.weights",
+    "pretrain.source_weights",  # of a pool, where it is a part of the slices
     "pretrain.compile",
     "pretrain.log_every_steps",
     "pretrain.measure_every_steps",

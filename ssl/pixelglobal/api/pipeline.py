@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def prepare(
 
 
 def pretrain(
-    store: Store | AnyPath,
+    store: Store | AnyPath | Sequence[Store | AnyPath],
     out: AnyPath | None = None,
     *,
     preset: str = DEFAULT_PRESET,
@@ -64,6 +65,7 @@ def pretrain(
 ) -> Model:
     """Pre-train without labels on the store's pre-training split; returns the model.
 
+    store: a prepared cohort, or several, which must be prepared alike: their pre-training splits are one pool.
     out: a new folder, or the folder of the same run, which then continues; None is `runs/pretrain-METHOD`.
     settings: `["pretrain.epochs=2"]`, or the same as nested dictionaries.
     method: as studies name it, such as go, gp, gpc and full, the rows of the paper's ablation; None is what the
@@ -82,13 +84,14 @@ def pretrain(
 
     config = resolve(preset, settings)
     config = variant(config, method) if method else config
-    opened = _opened(store)
+    several = store if isinstance(store, Sequence) and not isinstance(store, str) else [store]
+    roots = [_opened(one).root for one in several]
     folder = Path(out) if out is not None else RUNS / f"pretrain-{method or config.pretrain.method}"
     _claim_run(folder, config)
     if config.cluster.pretrain_workers > 0:
         start_ray()
     with watching(folder, watch):
-        return Model(run_pretrain(config, opened.root, folder))
+        return Model(run_pretrain(config, roots, folder))
 
 
 def finetune(
@@ -216,7 +219,7 @@ def _claim_run(folder: Path, config: Config) -> None:
     fields = {name: getattr(config, name) for name in type(config).model_fields}
     sections = {name: value for name, value in fields.items() if isinstance(value, Section)} | config.methods
     free = {f"{name}.{setting}" for name, section in sections.items() for setting in section.without_effect}
-    free -= {"pretrain.cases"}  # which scans a run reads may not change under way
+    free -= {"pretrain.cases", "pretrain.source_weights"}  # which scans a run reads may not change under way
     values = config.model_dump(mode="json")
     claim_folder(folder, "config.json", values, contents="run", ignored={"cluster", *free})
 

@@ -24,6 +24,7 @@ from pixelglobal.cluster.resources import gpus_each, require_usable_gpu
 from pixelglobal.cluster.stream import RayStream
 from pixelglobal.config.overrides import from_dict
 from pixelglobal.config.schema import Config
+from pixelglobal.data.pool import Scans, pool_of
 from pixelglobal.data.store import Store
 from pixelglobal.data.stream import LocalStream
 from pixelglobal.devices import default_device, use_threads
@@ -72,24 +73,26 @@ class TrainRun(LocalRun):
             super().kept(metrics)
 
 
-def run_pretrain(config: Config, store_root: Path, folder: Path) -> Path:
+def run_pretrain(config: Config, stores: Path | Sequence[Path], folder: Path) -> Path:
     """Pre-train into a run folder on `cluster.pretrain_workers` workers; returns the exported model's folder.
 
-    The same call in the same folder continues an interrupted run.
+    stores: the folder of a prepared cohort, or of several, whose pre-training splits are one pool. The same call in
+    the same folder continues an interrupted run.
     """
-    store = Store.open(store_root)
+    roots = [stores] if isinstance(stores, Path) else list(stores)
+    scans = _scans(config, roots)
     if config.cluster.pretrain_workers == 0:
         use_threads(config.cluster.threads_per_worker)
         require_usable_gpu()
-        cases = pretraining_cases(config, store)
-        stream = LocalStream(store, cases, batch_size=config.pretrain.batch_size, seed=config.pretraining_seed)
-        return pretrain(config, store, stream, _local_run(config, folder), default_device())
+        cases = pretraining_cases(config, scans)
+        stream = LocalStream(scans, cases, batch_size=config.pretrain.batch_size, seed=config.pretraining_seed)
+        return pretrain(config, scans, stream, _local_run(config, folder), default_device())
     _share(config.pretrain.batch_size, config.cluster.pretrain_workers)
     _require_vectors_for_batch_norm(config, gpus_each(config, ray.cluster_resources()))
     _require_shared(folder)
     work = {
         "config": config.model_dump(mode="json"),
-        "store": str(store.root.resolve()),
+        "stores": [str(root.resolve()) for root in roots],
         "folder": str(folder.resolve()),
     }
     fit_on_workers(_pretrain_worker, work, config, folder, "pretrain", config.cluster.pretrain_workers)
@@ -105,10 +108,12 @@ def run_finetune(
     train_cases: Sequence[str],
     validation_cases: Sequence[str],
     teacher: Path | None = None,
+    pool: Sequence[Path] = (),
 ) -> Path:
     """Fine-tune into a run folder on `cluster.finetune_workers` workers; returns the best model's folder.
 
     teacher: the fine-tuned model that labels `finetune.pseudo_labels` slices of unlabelled patients for this one.
+    pool: the stores of the pre-training, which scale the intensities for random weights, too; none: this store alone.
     """
     workers, batch_size = config.cluster.finetune_workers, config.finetune.batch_size
     if workers > 0 and batch_size % workers:
@@ -124,6 +129,7 @@ def run_finetune(
         "train_cases": list(train_cases),
         "validation_cases": list(validation_cases),
         "teacher": None if teacher is None else str(teacher.resolve()),
+        "pool": [str(root.resolve()) for root in pool],
     }
     if config.cluster.finetune_workers == 0:
         use_threads(config.cluster.threads_per_worker)
@@ -166,24 +172,31 @@ def _evaluate(
 
 
 def _pretrain_worker(work: dict[str, Any]) -> None:
-    config, store = from_dict(work["config"]), Store.open(work["store"])
+    config = from_dict(work["config"])
     _prepare_worker(config)
+    scans = _scans(config, work["stores"])
     run = TrainRun(Path(work["folder"]), config)
     stream = RayStream(
-        store,
-        pretraining_cases(config, store),
+        scans,
+        pretraining_cases(config, scans),
         batch_size=_share(config.pretrain.batch_size, run.world_size),
         seed=config.pretraining_seed,
         rank=run.rank,
         world_size=run.world_size,
     )
-    pretrain(config, store, stream, run, get_device())
+    pretrain(config, scans, stream, run, get_device())
 
 
 def _finetune_worker(work: dict[str, Any]) -> None:
     config = from_dict(work["config"])
     _prepare_worker(config)
     _finetune(work, TrainRun(Path(work["folder"]), config), get_device())
+
+
+def _scans(config: Config, roots: Sequence[Path | str]) -> Scans:
+    """The scans of a pre-training on some stores; a single one may have no pre-training split (`pretrain.cases`)."""
+    stores = [Store.open(root) for root in roots]
+    return stores[0] if len(stores) == 1 else pool_of(stores, config.pretrain.source_weights)
 
 
 def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.device) -> Path:
@@ -198,6 +211,7 @@ def _finetune(work: dict[str, Any], run: LocalRun | TrainRun, device: torch.devi
         train_cases=labelled,
         validation_cases=work["validation_cases"],
         pseudo_labelled=pseudo,
+        normalized_by=_scans(config, work["pool"]) if work["pool"] else None,
     )
 
 

@@ -80,7 +80,10 @@ def prepare(
 
 
 def pretrain(
-    store: StoreFolder,
+    store: Annotated[
+        list[Path],
+        typer.Option(help="The folder that `pixelglobal prepare` has written. Give it again for a pool of cohorts."),
+    ],
     out: OptionalRunFolder = None,
     overrides: Settings = None,
     preset: Preset = DEFAULT_PRESET,
@@ -89,7 +92,7 @@ def pretrain(
         typer.Option(help="A method as studies name it, for example go, gp, gpc or full: the rows of the ablation."),
     ] = None,
 ) -> None:
-    """Pre-train without labels on the store's pre-training split."""
+    """Pre-train without labels on one or several cohorts."""
     model = api.pretrain(store, out, preset=preset, settings=overrides or [], method=method, watch=True)
     console.print(f"Model: {model.folder}", highlight=False, soft_wrap=True)
 

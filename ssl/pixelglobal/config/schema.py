@@ -59,8 +59,8 @@ class Prepare(Section):
     in_plane_spacing_mm: float | None = Field(None, gt=0)  # None: never resample, as in the paper
     antialias: bool = True  # where resampling shrinks a slice, a pixel is the mean HU of the area that it covers
     absent_structures: Literal["not_contoured", "absent"] = "not_contoured"  # what zero voxels in a whole patient mean
-    train_fraction: float = Field(0.4, gt=0, lt=1)  # paper: 40/10/50 cases of the in-house sets
-    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    train_fraction: float = Field(0.4, ge=0, le=1)  # paper: 40/10/50 cases of the in-house sets
+    validation_fraction: float = Field(0.1, ge=0, lt=1)  # with it 0 and train_fraction 0, all are test patients
     keep_ids: bool = (
         False  # names of files and patients in the store; else salted hashes, see docs/explanation/privacy.md
     )
@@ -75,10 +75,16 @@ class Prepare(Section):
     def _check(self) -> Prepare:
         if self.hu_min >= self.hu_max:
             raise ValueError(f"prepare.hu_min={self.hu_min} must be below prepare.hu_max={self.hu_max}")
-        if self.train_fraction + self.validation_fraction >= 1:
+        if round(self.train_fraction + self.validation_fraction, 6) > 1:
             raise ValueError(
                 f"prepare.train_fraction={self.train_fraction} and prepare.validation_fraction="
-                f"{self.validation_fraction} leave no patients for the test split; make their sum less than 1"
+                f"{self.validation_fraction} are more than all patients; their sum is at most 1 (then none is tested)"
+            )
+        if (self.train_fraction > 0) != (self.validation_fraction > 0):
+            raise ValueError(
+                f"prepare.train_fraction={self.train_fraction} and prepare.validation_fraction="
+                f"{self.validation_fraction}: fine-tuning stops early by validation; set both above 0, or both to 0 "
+                "for a cohort of test patients alone"
             )
         return self
 
@@ -147,12 +153,24 @@ class Pretrain(Section):
     such as `pixel_global.*`, which lies in its file."""
 
     without_effect = frozenset(
-        {"seed", "cases", "compile", "log_every_steps", "measure_every_steps", "on_collapse", "checkpoints_to_keep"}
-    )  # seed, cases: have their effect through Config.pretraining_seed and through the slices that are chosen
+        {
+            "seed",
+            "cases",
+            "source_weights",
+            "compile",
+            "log_every_steps",
+            "measure_every_steps",
+            "on_collapse",
+            "checkpoints_to_keep",
+        }
+    )  # seed, cases, source_weights: have their effect through Config.pretraining_seed and the slices that are chosen
 
     method: str = "pixel_global"  # one of registry.METHODS, or module:Class for a method of your own
     seed: int | None = None  # None: the run's `seed`; else runs with other seeds may share a pre-training
     cases: Literal["pretrain", "train"] = "pretrain"  # the split that is seen; train: no scan beyond the downstream set
+    # How often slices of each cohort of a pool are shown: proportional: every scan once; balanced: each cohort equally
+    # often; or {"COHORT": NUMBER, ...}. The paper mixes its five sources without a word: proportional.
+    source_weights: Literal["proportional", "balanced"] | dict[str, float] = "proportional"
     flips: bool = True  # false: views are never mirrored, so left and right organs may have different codes
     optimizer: Literal["lars", "sgd", "adamw"] = "lars"  # paper: "we use a LARS optimizer"
     learning_rate: float = Field(0.2, gt=0)  # paper: "initial learning rate to 0.2"

@@ -33,8 +33,9 @@ def split_cases(
 ) -> Splits:
     """Divide labelled patients by fractions, in an order that depends on the seed alone; the rest are the test split.
 
-    Scans without labels join the pre-training split, which is otherwise the training split. Unlabelled scans of a
-    patient in validation or test are left out.
+    Both fractions 0 make all of them test patients; a sum of 1 leaves none to test. Scans without labels join the
+    pre-training split, which is otherwise the training split. Unlabelled scans of a patient in validation or test are
+    left out.
     division: {case: split} of a published division, see `_complete`.
     """
     if division:
@@ -42,8 +43,11 @@ def split_cases(
         return _named(cases, part)
     labelled = sorted({c.patient for c in cases if c.label is not None})
     n = len(labelled)
-    n_train, n_validation = max(1, round(n * train_fraction)), max(1, round(n * validation_fraction))
-    if n - n_train - n_validation < 1:
+    without_test = round(train_fraction + validation_fraction, 6) == 1
+    n_validation = max(1, round(n * validation_fraction)) if validation_fraction else 0
+    n_train = max(1, round(n * train_fraction)) if train_fraction else 0
+    n_train = n - n_validation if without_test else n_train
+    if n_train < (train_fraction > 0) or n - n_train - n_validation < (not without_test):
         raise ValueError(
             f"{n} labelled patients cannot be divided into train, validation and test with at least one in each "
             f"(train_fraction={train_fraction}, validation_fraction={validation_fraction} ask for {n_train} and "
@@ -105,8 +109,9 @@ def _complete(
 def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
     """Splits from a JSON file with lists `train`, `validation`, `test` and, if wanted, `pretrain` (or `pretrain_pool`).
 
-    Other keys are ignored. Raises ValueError for a case the cohort does not have, a case named twice in a list, a case
-    without labels where labels are needed, and a patient on both sides.
+    A list may be empty but not missing: `train` and `validation` both, for a cohort of test patients alone, or `test`,
+    for one that is fine-tuned on alone. Other keys are ignored. Raises ValueError for a case the cohort does not have,
+    a case named twice in a list, a case without labels where labels are needed, and a patient on both sides.
     """
     try:
         lists = read_json_object(path)
@@ -115,8 +120,13 @@ def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
             f"prepare.split_file: {error}. Expected {{'train': [...], 'validation': [...], 'test': [...]}}"
         ) from error
     for name in ("train", "validation", "test"):
-        if not lists.get(name):
-            raise ValueError(f"{path}: the list {name!r} is missing or empty; expected train, validation and test")
+        if not isinstance(lists.get(name), list):
+            raise ValueError(f"{path}: the list {name!r} is missing; expected train, validation and test, [] for none")
+    if bool(lists["train"]) != bool(lists["validation"]):
+        raise ValueError(
+            f"{path}: of the lists 'train' and 'validation' one is empty; expected both, since fine-tuning stops early "
+            "by validation, or neither, for a cohort of test patients alone"
+        )
     splits = Splits(
         pretrain=tuple(lists.get("pretrain") or lists.get("pretrain_pool") or lists["train"]),
         train=tuple(lists["train"]),

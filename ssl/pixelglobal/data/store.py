@@ -140,10 +140,7 @@ class Store:
         rows = self.cases[self.cases["case"].isin(list(cases))]
         if rows.empty:
             raise ValueError(f"no cases to normalise by in {self.root}: the split is empty")
-        n = float(rows["n_pixels"].sum())
-        mean = float(rows["hu_sum"].sum()) / n
-        variance = float(rows["hu_sum_of_squares"].astype(float).sum()) / n - mean**2  # 64-bit integers would overflow
-        return Normalization(mean, math.sqrt(max(variance, 1.0)))
+        return normalization_of(rows)
 
     def contoured(self, case: str) -> list[bool]:
         """For each structure, whether it was contoured in this case."""
@@ -193,3 +190,11 @@ class Store:
         values = [[float(v or "nan") for v in row.split(",")] for row in self.cases["dice_ceiling"] if row]
         means = pd.DataFrame(values, columns=list(self.structures), dtype=float).mean()
         return {name: float(mean) for name, mean in zip(self.structures, means, strict=True)}
+
+
+def normalization_of(rows: pd.DataFrame) -> Normalization:
+    """Mean and spread over the pixels of some rows of cases.csv, exact, from the sums that prepare kept."""
+    n = float(rows["n_pixels"].sum())
+    mean = float(rows["hu_sum"].sum()) / n
+    variance = float(rows["hu_sum_of_squares"].astype(float).sum()) / n - mean**2  # 64-bit integers would overflow
+    return Normalization(mean, math.sqrt(max(variance, 1.0)))

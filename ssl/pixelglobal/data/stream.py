@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from pixelglobal.data.order import SliceOrder
+from pixelglobal.data.pool import Scans
 from pixelglobal.data.slices import SliceBatch, read_images
-from pixelglobal.data.store import Store
 
 UNITS_AHEAD = 4  # read by a LocalStream before they are needed
 
@@ -32,23 +32,25 @@ class Stream(Protocol):
 class MixedStream(ABC):
     """Slices of some scans in the order of `SliceOrder`; where their pixels come from is for a subclass to say.
 
+    cases: a scan that is named several times is shown as often in every pass.
+
     It has the rows of about 48 units in memory, whatever the cohort. The first batch of a step other than 0 waits until
     they are read. Raises ValueError if there are too few slices for one batch.
     """
 
     def __init__(
-        self, store: Store, cases: Sequence[str], *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self, scans: Scans, cases: Sequence[str], *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
         if not cases:
-            raise ValueError(f"no cases to stream from {store.root}: the split is empty")
-        facts = store.cases.set_index("case").loc[list(cases)]
+            raise ValueError(f"no cases to stream from {scans.root}: the split is empty")
+        facts = scans.cases.set_index("case").loc[list(cases)]
         self._cases, self._patients = list(cases), facts["patient"].tolist()
-        self._paths, self._batch_size = [str(path.resolve()) for path in store.paths(cases)], batch_size
+        self._paths, self._batch_size = [str(path.resolve()) for path in scans.paths(cases)], batch_size
         self.order = SliceOrder(tuple(facts["n_slices"].astype(int)), seed, rank, world_size)
         self.n_slices = sum(self.order.n_slices)
         if self.n_slices < batch_size * world_size:
             raise ValueError(
-                f"{store.root} has {self.n_slices} slices to pre-train on, too few for one batch of "
+                f"{scans.root} has {self.n_slices} slices to pre-train on, too few for one batch of "
                 f"{batch_size * world_size}; lower pretrain.batch_size"
             )
 

@@ -20,6 +20,7 @@ from torch.nn.utils import get_total_norm
 
 from pixelglobal.config.overrides import save as save_config
 from pixelglobal.config.schema import Config, Finetune
+from pixelglobal.data.pool import Scans
 from pixelglobal.data.slices import SliceBatch
 from pixelglobal.data.store import Store
 from pixelglobal.devices import autocast
@@ -48,15 +49,17 @@ def finetune(
     train_cases: Sequence[str],
     validation_cases: Sequence[str],
     pseudo_labelled: SliceBatch | None = None,
+    normalized_by: Scans | None = None,
 ) -> Path:
     """Fine-tune from a pre-trained model folder, or from random weights (None); returns the folder of the best model.
 
     The best is that of the epoch with the highest mean validation Dice (3-D, per patient, over contoured structures).
     pseudo_labelled: slices of other patients with labels that a model gave them, which are a part of every batch.
+    normalized_by: the scans whose pre-training split scales the intensities for random weights; None is `store`.
     """
     settings = config.finetune
     slices = training_slices(config, store, train_cases)
-    start = initial_segmenter(config, store, pretrained, device, class_frequencies(slices))
+    start = initial_segmenter(config, store, pretrained, device, class_frequencies(slices), normalized_by)
     optimizer = finetuning_optimizer(start.model, start.transferred, settings)
     # The first worker judges for all: the others' running averages of batch norms differ a little from its own.
     validation = {case: store.read_case(case) for case in validation_cases if run.rank == 0}
@@ -230,6 +233,11 @@ def _facts(
     labelled: the structures that the labelled slices hold.
     """
     rows = store.cases[store.cases["case"].isin(list(cases))]
+    now = dict(zip(rows["case"], rows["sha256"], strict=True))
+    before = {  # another cohort may use the same names
+        case if now.get(case, sha256) == sha256 else f"{case} of the pre-training": sha256
+        for case, sha256 in start.cases_seen.items()
+    }
     return {
         "kind": "segmenter",
         "pixelglobal_version": __version__,
@@ -243,5 +251,5 @@ def _facts(
         "grid": store.grid.facts(),
         "scale": asdict(start.scale),
         "transfer": start.report,
-        "cases_seen": {**start.cases_seen, **dict(zip(rows["case"], rows["sha256"], strict=True))},
+        "cases_seen": before | now,
     }

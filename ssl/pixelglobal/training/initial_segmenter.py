@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelglobal.config.schema import Config
+from pixelglobal.data.pool import Scans
 from pixelglobal.data.store import Store
 from pixelglobal.devices import place
 from pixelglobal.networks.encoder_weights import load_encoder_weights
@@ -32,11 +33,17 @@ class InitialSegmenter:
 
 
 def initial_segmenter(
-    config: Config, store: Store, pretrained: Path | None, device: torch.device, frequency_L: Tensor
+    config: Config,
+    store: Store,
+    pretrained: Path | None,
+    device: torch.device,
+    frequency_L: Tensor,
+    normalized_by: Scans | None = None,
 ) -> InitialSegmenter:
     """A segmenter with the weights of a pre-trained model folder, or (None) with random ones, or those of a file.
 
-    Both see the same intensities: random weights get the scale that a pre-training on this store would have.
+    Both see the same intensities: random weights get the scale that a pre-training on `normalized_by` would have, or
+    on this store if it is None.
     frequency_L: how often each label is found in the labelled slices, float64 [L], for the classifier's bias.
     Raises ValueError if the folder holds another kind of model, weights of another network, or weights that were
     trained on another range of HU than the store has.
@@ -53,7 +60,7 @@ def initial_segmenter(
             report = load_encoder_weights(model.backbone.encoder, config.network.encoder, Path(weights))
             loaded = (model.backbone.encoder,)
         place(model, device)
-        return InitialSegmenter(model, hu_scale(config, store), loaded, report, {})
+        return InitialSegmenter(model, hu_scale(config, normalized_by or store), loaded, report, {})
     saved = read_model(pretrained)[1]
     if saved.get("kind") != "pretrained":
         raise ValueError(f"{pretrained} holds a {saved.get('kind')!r} model; fine-tuning starts from a pretrained one")

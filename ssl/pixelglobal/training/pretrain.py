@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from pixelglobal.config.overrides import save as save_config
 from pixelglobal.config.registry import method_class
 from pixelglobal.config.schema import Config
+from pixelglobal.data.pool import Pool, Scans
 from pixelglobal.data.slices import SliceBatch
 from pixelglobal.data.store import Store
 from pixelglobal.data.stream import Stream
@@ -35,15 +36,15 @@ from pixelglobal.views.intensity import HuScale
 from pixelglobal.views.pairs import ViewPair, make_view_pair, pair_partners
 
 
-def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: torch.device) -> Path:
-    """Pre-train on a stream of slices and return the folder of the exported model.
+def pretrain(config: Config, scans: Scans, stream: Stream, run: Run, device: torch.device) -> Path:
+    """Pre-train on a stream of slices of a store or a pool and return the folder of the exported model.
 
     Continues from `run.latest_checkpoint()` if there is one. Raises TrainingStopped when the loss or the gradient of a
     step is not finite, with the step, the terms and the slices, leaving the last checkpoint as it was.
     """
     settings = config.pretrain
-    scale = hu_scale(config, store)
-    method = _new_method(config, store, device)
+    scale = hu_scale(config, scans)
+    method = _new_method(config, scans, device)
     optimizer, weights = pretraining_optimizer(method.trainable(), settings), list(method.trainable().parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     epoch_steps = steps_per_epoch(settings, stream.n_slices)
@@ -95,7 +96,7 @@ def pretrain(config: Config, store: Store, stream: Stream, run: Run, device: tor
                 save_training_state(state_folder(run, step + 1), {"method": method}, optimizer, facts)
             run.kept(log.last)
     if run.rank == 0:
-        _export(config, store, method, scale, run.folder / "model")
+        _export(config, scans, method, scale, run.folder / "model")
     return run.folder / "model"
 
 
@@ -123,34 +124,37 @@ def views_of(
     return replace(pair, volume_B=send(volume_B, device), depth_B=send(depth_B, device), stage=stage)
 
 
-def pretraining_cases(config: Config, store: Store) -> tuple[str, ...]:
-    """The scans that a pre-training sees."""
-    return tuple(sorted(getattr(store.splits, config.pretrain.cases)))
+def pretraining_cases(config: Config, scans: Scans) -> tuple[str, ...]:
+    """The scans that an epoch of a pre-training shows; those of a pool may be there several times."""
+    if isinstance(scans, Store):
+        return tuple(sorted(getattr(scans.splits, config.pretrain.cases)))
+    assert isinstance(scans, Pool)
+    return scans.scans
 
 
-def _new_method(config: Config, store: Store, device: torch.device) -> Method:
+def _new_method(config: Config, scans: Scans, device: torch.device) -> Method:
     """The chosen method with its first weights; ValueError where it needs more patients than there are."""
     new = method_class(config.pretrain.method)
     method = place(seeded(lambda: new(config), derive(config.pretraining_seed, "weights")), device)
     assert isinstance(method, Method)
-    seen = store.cases["case"].isin(pretraining_cases(config, store))
-    if (patients := store.cases[seen]["patient"].nunique()) < method.fewest_patients:
+    seen = scans.cases["case"].isin(pretraining_cases(config, scans))
+    if (patients := scans.cases[seen]["patient"].nunique()) < method.fewest_patients:
         raise ValueError(
-            f"{store.root}: split {config.pretrain.cases!r} has {patients} patient, and {method.name} compares each "
+            f"{scans.root}: split {config.pretrain.cases!r} has {patients} patient, and {method.name} compares each "
             f"slice with one of another patient; prepare scans of {method.fewest_patients} patients or more"
         )
     return method
 
 
-def hu_scale(config: Config, store: Store) -> HuScale:
-    """The intensity scale of a pre-training: clip range of the store, z-score of the pre-training cases only."""
-    facts = store.normalization(pretraining_cases(config, store))
-    return HuScale(store.hu_min, store.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
+def hu_scale(config: Config, scans: Scans) -> HuScale:
+    """The intensity scale of a pre-training: clip range of its scans, z-score over the pre-training cases only."""
+    facts = scans.normalization(pretraining_cases(config, scans))
+    return HuScale(scans.hu_min, scans.hu_max, facts.mean_hu, facts.std_hu, config.pretrain.normalization)
 
 
-def _export(config: Config, store: Store, method: Method, scale: HuScale, folder: Path) -> None:
+def _export(config: Config, scans: Scans, method: Method, scale: HuScale, folder: Path) -> None:
     parts = method.exported()
-    seen = store.cases[store.cases["case"].isin(pretraining_cases(config, store))]
+    seen = scans.cases[scans.cases["case"].isin(pretraining_cases(config, scans))]
     values = {**config.model_dump(mode="json"), "network": config.network.effective()}
     facts = {
         "kind": "pretrained",
@@ -158,11 +162,12 @@ def _export(config: Config, store: Store, method: Method, scale: HuScale, folder
         "citation": method.citation,
         **{section: values[section] for section in ("network", "pretrain", config.method_section)},
         "seed": config.pretraining_seed,
-        "grid": store.grid.facts(),
+        "grid": scans.grid.facts(),
         "scale": asdict(scale),
         "parts": sorted({name.partition(".")[2] for name in parts if name.split(".")[1] in ("encoder", "decoder")}),
         **method.facts(),
-        "cohort": store.name,
+        "cohort": scans.name,
+        **({"source_shares": scans.shares} if isinstance(scans, Pool) else {}),
         "cases_seen": dict(zip(seen["case"], seen["sha256"], strict=True)),
     }
     save_model(folder, parts, facts)
