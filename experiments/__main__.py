@@ -40,6 +40,7 @@ from experiments.selection import (
     Stores,
     StudyName,
     TestStores,
+    refuse_leakage,
     select,
 )
 from pixelglobal.cluster.resources import start_ray, trials_at_once
@@ -92,6 +93,7 @@ def plan(
             test_store or (),
         )
     )
+    refuse_leakage(selection)
     for one in selection.studies:
         console.print(f"{one.title}. {one.question} {one.cost}", soft_wrap=True, highlight=False, markup=False)
     console.print("measuring a few steps of trainings that were never run here ..." if calibrate else "", style="dim")
@@ -134,6 +136,7 @@ def register(
             test_store or (),
         )
     )
+    refuse_leakage(selection)
     for one in selection.studies:
         path = registration.register(one, selection.pipelines[one.name], out)
         console.print(f"{one.title}. {one.criterion}", soft_wrap=True, highlight=False, markup=False)
@@ -172,6 +175,7 @@ def run(
     for one in selection.studies:
         write_run_list(one, selection.pipelines[one.name], out)
     if not all(pipeline.evaluate.is_complete for pipeline in pipelines):
+        refuse_leakage(selection)
         at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray([FOLDER]))
         with shown(pipelines, console, at_once):
             run_all([pipeline.run for pipeline in pipelines], out)

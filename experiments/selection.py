@@ -15,7 +15,9 @@ from experiments.studies import STUDIES
 from experiments.studies.study import Study, StudyRun
 from pixelglobal.config.overrides import resolve
 from pixelglobal.config.schema import Config
+from pixelglobal.data.leakage import refuse_shared_scans
 from pixelglobal.data.store import Store
+from pixelglobal.training.pretrain import pretraining_cases
 
 # The parameters that plan, run, status and report have in common.
 StudyName = Annotated[str, typer.Argument(help=f"One of: {', '.join(STUDIES)}, all.")]
@@ -158,6 +160,23 @@ def _tested(folder: Path) -> Store:
             "prepare.validation_fraction=0, so that all are test patients"
         )
     return store
+
+
+def refuse_leakage(selection: Selection) -> None:
+    """Raise ValueError if a pool holds a scan that any cohort of a study validates or tests on, or an external test set
+    one that a tested model is trained on: by its voxels, or nearer than two patients are."""
+    looked: set[tuple[Path, Path]] = set()
+    for run in (pipeline.run for pipeline in selection.all_pipelines if pipeline.run.pool or pipeline.run.test_store):
+        splits, external = run.tested.splits, run.test_store is not None
+        if run.pool and (key := (run.pool[0].root, run.tested.root)) not in looked:
+            looked.add(key)
+            held_out = splits.test if external else (*splits.validation, *splits.test)
+            refuse_shared_scans(run.tested, held_out, run.scans, pretraining_cases(run.config, run.scans))
+        if external and (key := (run.store.root, run.tested.root)) not in looked:
+            looked.add(key)
+            of_store = run.store.splits
+            seen = {*of_store.train, *of_store.validation, *(() if run.pool else of_store.pretrain)}
+            refuse_shared_scans(run.tested, splits.test, run.store, sorted(seen))
 
 
 def _refuse_unused_pool(request: Request, runs: Sequence[StudyRun]) -> None:

@@ -70,6 +70,8 @@ class Prepare(Section):
     split: str | None = None  # "fractions", or a division that the layout offers; None: the published one if there is
     split_file: str | None = None  # a JSON of case names, used instead of any other division
     split_seed: int = 0
+    # Scans in different splits that are nearer than this are refused, see data/fingerprint; 0 compares none.
+    near_duplicate_hu: float = Field(25.0, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Prepare:

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
+from pixelglobal.data.fingerprint import Fingerprint
 from pixelglobal.data.store import Normalization, Store, normalization_of
 from pixelglobal.data.stored_grid import StoredGrid
 from pixelglobal.seeds import derive
@@ -68,6 +69,10 @@ class Scans(Protocol):
 
     def normalization(self, cases: Sequence[str]) -> Normalization:
         """Mean and spread of the HU of cases, each of which counts once."""
+        ...
+
+    def fingerprint(self, case: str) -> Fingerprint:
+        """What tells a scan apart from those of other patients."""
         ...
 
 
@@ -169,6 +174,11 @@ class Pool:
     def normalization(self, cases: Sequence[str]) -> Normalization:
         """Mean and spread over every stored pixel of scans, each of which counts once."""
         return normalization_of(self.cases[self.cases["case"].isin(list(cases))])
+
+    def fingerprint(self, case: str) -> Fingerprint:
+        """What tells a scan apart from those of other patients."""
+        name, _, case_there = case.rpartition("/")
+        return next(source.store for source in self.sources if source.name == name).fingerprint(case_there)
 
 
 def pool_of(stores: Sequence[Store], weights: str | Mapping[str, float] = "proportional") -> Scans:

@@ -18,14 +18,17 @@ import pandas as pd
 
 from pixelglobal.config.schema import Prepare
 from pixelglobal.data.cohorts import PUBLISHED, Case, Cohort
+from pixelglobal.data.fingerprint import fingerprint_of
 from pixelglobal.data.ids import ID_MAP, KEPT, Ids, ids_beside
 from pixelglobal.data.layouts import read_cohort
+from pixelglobal.data.leakage import refuse_near_duplicates
 from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
 from pixelglobal.data.store import Store
 from pixelglobal.data.store_files import (
     MARKS,
     case_digests,
+    fingerprint_file,
     is_finished,
     labels_file,
     record_file,
@@ -122,7 +125,9 @@ def prepare(
     write_json(root / "notes.json", {"notes": [*notes, *remarks, *anew]})
     marks = {name: digest_of(root / name) for name in MARKS if (root / name).is_file()}
     write_digests(root, {**(read_digests(root) or {}), **marks})
-    return Prepared(Store.open(root), rejects)
+    store = Store.open(root)
+    refuse_near_duplicates(store, settings.near_duplicate_hu)
+    return Prepared(store, rejects)
 
 
 def leave_out(cohort: Cohort, names: Sequence[str]) -> Cohort:
@@ -184,6 +189,8 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     if to_mm:
         spacing_mm = (spacing_mm[0], to_mm, to_mm)
     names = {"case": volume.case, "patient": volume.patient}
+    fingerprint = fingerprint_of(stored, spacing_mm).stations
+    write_file(fingerprint_file(root, volume.case), lambda scratch: np.save(scratch, fingerprint))
     write_slices(
         slices_file(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names
     )

@@ -4,7 +4,9 @@ cohort.json              what the cohort is and how it was prepared
 cases.csv                one row per finished case: geometry, HU sums, content hash, which structures are contoured
 slices/CASE.parquet      one row per slice, see `slices`
 labels/CASE.nii.gz       the reference on the scan's own grid (labelled cases)
+fingerprints/CASE.npy    what tells the scan apart from those of other patients, see `fingerprint`
 splits.json              cases of each split, disjoint by patient
+quarantine.csv           cases that no split has, and why; written by hand or by `pixelglobal inspect`
 rejects.csv              cases that could not be used, and why
 notes.json               the layout of the scans' folder, and what was noticed while it was read
 records/, prepare.json   what `prepare` needs to continue
@@ -22,8 +24,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pixelglobal.data.fingerprint import Fingerprint, fingerprint_of
 from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
 from pixelglobal.data.splits import Splits
+from pixelglobal.data.store_files import fingerprint_file
 from pixelglobal.data.stored_grid import StoredGrid, on_the_scan
 from pixelglobal.files import damaged_files, digest_of, read_digests, read_json_object
 
@@ -107,9 +111,25 @@ class Store:
 
     @cached_property
     def splits(self) -> Splits:
-        """splits.json."""
-        lists = read_json_object(self.root / "splits.json")
-        return Splits(**{field.name: tuple(lists[field.name]) for field in fields(Splits)})
+        """splits.json, without the quarantined cases."""
+        lists, out = read_json_object(self.root / "splits.json"), self.quarantine
+        return Splits(**{field.name: tuple(c for c in lists[field.name] if c not in out) for field in fields(Splits)})
+
+    @cached_property
+    def quarantine(self) -> dict[str, str]:
+        """The cases that no split has, and why: quarantine.csv."""
+        path = self.root / "quarantine.csv"
+        if not path.is_file():
+            return {}
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if not {"case", "reason"} <= set(table.columns):
+            raise ValueError(f"{path} has the columns {', '.join(table.columns)}; expected case and reason")
+        if unknown := sorted(set(table["case"]) - set(self.cases["case"])):
+            raise ValueError(
+                f"{path} names {', '.join(unknown[:5])}, which the store does not have; correct the name, or take the "
+                "line out"
+            )
+        return dict(zip(table["case"], table["reason"], strict=True))
 
     def _facts(self, case: str) -> pd.Series:
         rows = self.cases[self.cases["case"] == case]
@@ -134,6 +154,19 @@ class Store:
                 "makes this case anew and keeps the others"
             )
         return SliceBatch.from_arrow(read_slices(self.path(case)))
+
+    def spacing_mm(self, case: str) -> tuple[float, float, float]:
+        """The spacing (z, y, x) of the stored slices of a case."""
+        facts, to_mm = self._facts(case), self.in_plane_spacing_mm
+        y, x = (to_mm, to_mm) if to_mm else (float(facts["spacing_y_mm"]), float(facts["spacing_x_mm"]))
+        return float(facts["spacing_z_mm"]), y, x
+
+    def fingerprint(self, case: str) -> Fingerprint:
+        """What tells the scan apart from those of other patients; computed here if an older version prepared it."""
+        path = fingerprint_file(self.root, case)
+        if path.is_file():
+            return Fingerprint(np.load(path))
+        return fingerprint_of(self.read_case(case).image_hu.numpy(), self.spacing_mm(case))
 
     def normalization(self, cases: Sequence[str]) -> Normalization:
         """Mean and spread of the stored HU over some cases, exact, from the sums that prepare kept."""

@@ -25,9 +25,14 @@ def labels_file(root: Path, case: str) -> Path:
     return root / "labels" / f"{case}.nii.gz"
 
 
+def fingerprint_file(root: Path, case: str) -> Path:
+    """What tells the scan of a case apart from those of other patients; an older version wrote none."""
+    return root / "fingerprints" / f"{case}.npy"
+
+
 def case_digests(root: Path, case: str) -> dict[str, str]:
     """{name in the store: digest} of a case's files that are there."""
-    paths = [place(root, case) for place in (record_file, slices_file, labels_file)]
+    paths = [place(root, case) for place in (record_file, slices_file, labels_file, fingerprint_file)]
     return {path.relative_to(root).as_posix(): digest_of(path) for path in paths if path.is_file()}
 
 
