@@ -28,8 +28,8 @@ CANDIDATES = 20  # scans that are compared in full with each scan, those that ar
 
 STEPS = [(dy, dx) for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2)]  # in half cells
 
-# Between the largest distance of a scan to altered copies of itself and the smallest to another patient, measured on
-# 171 head-and-neck patients (docs/LOG.md, 2026-11-28).
+# Altered copies of a scan are nearer than this, most of them below 20, and other patients farther (docs/LOG.md,
+# 2026-11-28, on head-and-neck CT).
 NEAR_HU = 25.0
 
 
