@@ -6,7 +6,7 @@ slices/CASE.parquet      one row per slice, see `slices`
 labels/CASE.nii.gz       the reference on the scan's own grid (labelled cases)
 fingerprints/CASE.npy    what tells the scan apart from those of other patients, see `fingerprint`
 splits.json              cases of each split, disjoint by patient
-quarantine.csv           cases that no split has, and why; written by hand or by `pixelglobal inspect`
+quarantine.csv           cases that no split has, and why; written by hand
 rejects.csv              cases that could not be used, and why
 notes.json               the layout of the scans' folder, and what was noticed while it was read
 records/, prepare.json   what `prepare` needs to continue
