@@ -142,14 +142,11 @@ def scans_of(store: Store, cases: Sequence[str]) -> str:
 
 
 def pretraining_scans_of(config: Config, scans: Scans) -> str:
-    """A hash of what an epoch of a pre-training shows: of a store, or of a pool, whose cohorts and order have no name.
-
-    Nothing that comes after the pre-training has a part in it.
-    """
-    if isinstance(scans, Store):
-        return scans_of(scans, pretraining_cases(config, scans))
-    assert isinstance(scans, Pool)
-    return _hash([[scans_of(source.store, source.cases), source.copies] for source in scans.sources])
+    """A hash of what an epoch of a pre-training shows, of a store or of a pool, and of nothing that comes later."""
+    if isinstance(scans, Pool):
+        return _hash([[scans_of(source.store, source.cases), source.copies] for source in scans.sources])
+    assert isinstance(scans, Store)
+    return scans_of(scans, pretraining_cases(config, scans))
 
 
 def content_of(store: Store, cases: Sequence[str]) -> str:

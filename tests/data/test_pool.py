@@ -91,6 +91,7 @@ def test_a_store_given_twice_or_without_scans_is_refused(stores, tmp_path):
     from pixelglobal.data.store import Store
 
     copy = shutil.copytree(stores[0].root, tmp_path / "copy")
+    (copy / "SHA256SUMS").unlink()
     (copy / "splits.json").write_text(json.dumps({**lists, "pretrain": []}))
     with pytest.raises(ValueError, match="no scans in its pretrain split"):
         pool_of([Store.open(copy), stores[1]])

@@ -98,6 +98,7 @@ def test_a_cohort_of_test_patients_alone_is_no_store_to_train_on(cohorts, tmp_pa
 
 def test_another_structure_or_no_test_patient_is_refused(cohorts, tmp_path, tiny):
     folder = phantom_store(tmp_path, tiny, "Other", seed=5).root
+    (folder / "SHA256SUMS").unlink()  # the files are edited on purpose
     facts = json.loads((folder / "cohort.json").read_text())
     (folder / "cohort.json").write_text(json.dumps({**facts, "structures": ["A", "B", "C", "D"]}))
     with pytest.raises(ValueError, match=r"has the structures A, B, C, D, which no --store has"):

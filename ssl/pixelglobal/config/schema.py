@@ -61,12 +61,8 @@ class Prepare(Section):
     absent_structures: Literal["not_contoured", "absent"] = "not_contoured"  # what zero voxels in a whole patient mean
     train_fraction: float = Field(0.4, ge=0, le=1)  # paper: 40/10/50 cases of the in-house sets
     validation_fraction: float = Field(0.1, ge=0, lt=1)  # with it 0 and train_fraction 0, all are test patients
-    keep_ids: bool = (
-        False  # names of files and patients in the store; else salted hashes, see docs/explanation/privacy.md
-    )
-    id_map: str | None = (
-        None  # the file that keeps names and their hashes; None: .pixelglobal-ids.json beside the scans
-    )
+    keep_ids: bool = False  # names of files and patients; else salted hashes, see docs/explanation/privacy.md
+    id_map: str | None = None  # the file of names and their hashes; None: .pixelglobal-ids.json beside the scans
     split: str | None = None  # "fractions", or a division that the layout offers; None: the published one if there is
     split_file: str | None = None  # a JSON of case names, used instead of any other division
     split_seed: int = 0
@@ -154,18 +150,9 @@ class Pretrain(Section):
     """Self-supervised pre-training: what every method has in common. A method's own settings are a section of its name,
     such as `pixel_global.*`, which lies in its file."""
 
-    without_effect = frozenset(
-        {
-            "seed",
-            "cases",
-            "source_weights",
-            "compile",
-            "log_every_steps",
-            "measure_every_steps",
-            "on_collapse",
-            "checkpoints_to_keep",
-        }
-    )  # seed, cases, source_weights: have their effect through Config.pretraining_seed and the slices that are chosen
+    without_effect = frozenset({"seed", "cases", "source_weights"}).union(
+        ("compile", "log_every_steps", "measure_every_steps", "on_collapse", "checkpoints_to_keep")
+    )  # the first three have their effect through Config.pretraining_seed and the slices that are chosen
 
     method: str = "pixel_global"  # one of registry.METHODS, or module:Class for a method of your own
     seed: int | None = None  # None: the run's `seed`; else runs with other seeds may share a pre-training

@@ -28,9 +28,9 @@ CANDIDATES = 20  # scans that are compared in full with each scan, those that ar
 
 STEPS = [(dy, dx) for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2)]  # in half cells
 
-# Provisional. Of altered copies of a scan nine in ten are nearer than 20, but four of the seven kinds that were measured
-# have one beyond 25, the farthest at 37. Pairs of patients were at least 32.7 apart, measured with an earlier form of
-# the fingerprint (docs/LOG.md, 2026-11-28, on head-and-neck CT).
+# Provisional. Nine in ten altered copies of a scan are nearer than 20, but four of the seven kinds that were measured have
+# one beyond 25, the farthest at 37. Pairs of patients were at least 32.7 apart, measured with an earlier form of the
+# fingerprint (docs/LOG.md, 2026-11-28, on head-and-neck CT).
 NEAR_HU = 25.0
 
 
@@ -86,7 +86,8 @@ def _shares(middle: float, cell: float, size: int) -> np.ndarray:
     """How much of each pixel of an axis lies in each cell, float64 [23, size]; lengths in pixels."""
     begins = middle + ((np.arange(LATTICE) - LATTICE // 2) / 2 - 0.5)[:, None] * cell
     pixels = np.arange(size)
-    return np.clip(np.minimum(begins + cell, pixels + 1) - np.maximum(begins, pixels), 0, None)
+    shares: np.ndarray = np.clip(np.minimum(begins + cell, pixels + 1) - np.maximum(begins, pixels), 0, None)
+    return shares
 
 
 def distance_hu(one: Fingerprint, other: Fingerprint) -> float:

@@ -85,10 +85,9 @@ def finetune(
         save_config(config, run.folder / "config.json")
 
     while not _is_over(progress, settings):
-        epoch = progress["epoch"] + 1
+        epoch = progress["epoch"] = progress["epoch"] + 1
         began = time.perf_counter()
         line = training.train(epoch, device)
-        progress["epoch"] = epoch
         if (epoch + 1) % settings.validate_every_epochs == 0 or epoch + 1 == settings.epochs:
             dice = validation_dice(start.model, validation, start.scale, config, device) if run.rank == 0 else math.nan
             line["validation_dice"] = round(value_of_the_first_worker(dice, run.world_size), 6)
