@@ -206,8 +206,7 @@ def finetune_stage(
 ) -> Stage:
     """A fine-tuning from a pre-training, or from random weights (None).
 
-    teacher: the first round, if this is the second one of a self-training. normalized_by: the scans that the
-    pre-training sees, if they are not the store's.
+    teacher: the first round of a self-training. normalized_by: what the pre-training sees, if not the store's scans.
     """
     settings = config.finetune.effective()
     pseudo = {name: settings.pop(name) for name in ("pseudo_labels", "pseudo_label_fraction")}

@@ -28,9 +28,9 @@ CANDIDATES = 20  # scans that are compared in full with each scan, those that ar
 
 STEPS = [(dy, dx) for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2)]  # in half cells
 
-# Provisional. Nine in ten altered copies of a scan are nearer than 20, but four of the seven kinds that were measured have
-# one beyond 25, the farthest at 37. Pairs of patients were at least 32.7 apart, measured with an earlier form of the
-# fingerprint (docs/LOG.md, 2026-11-28, on head-and-neck CT).
+# Provisional. Nine in ten altered copies of a scan are nearer than 20, but four of the seven kinds that were measured
+# have one beyond 25, the farthest at 37. Pairs of patients were at least 32.7 apart, measured with an earlier form of
+# the fingerprint (docs/LOG.md, 2026-11-28, on head-and-neck CT).
 NEAR_HU = 25.0
 
 
