@@ -157,13 +157,12 @@ def test_compare_refuses_rows_of_two_cohorts():
 
 
 def test_functions_and_commands_have_the_same_words_and_defaults():
-    """A function may take more, such as `progress`; settings and overrides are one thing, and `layout` is a setting."""
+    """A function may take more, such as `progress`; settings, overrides and the options of `prepare` are one thing."""
     commands = get_command(app).commands
+    settings = ("overrides", "layout", "keep_ids")
     for name in ("prepare", "pretrain", "finetune", "evaluate", "score"):
         parameters = inspect.signature(getattr(api, name)).parameters
-        words = {
-            p.name: p.default for p in commands[name].params if p.name not in ("overrides", "help", "out", "layout")
-        }
+        words = {p.name: p.default for p in commands[name].params if p.name not in ("help", "out", *settings)}
         assert words.keys() <= parameters.keys(), name
         for word, default in words.items():
             if parameters[word].default is not inspect.Parameter.empty:

@@ -38,7 +38,10 @@ def test_it_is_the_stream_without_ray(two_cpus, store, monkeypatch, rank, worker
         assert torch.equal(ours.image_hu, plain.image_hu)
 
 
-def test_a_pool_comes_as_it_does_without_ray_each_source_as_often_as_its_weight_says(two_cpus, tiny, tmp_path):
+def test_a_pool_comes_as_it_does_without_ray_each_source_as_often_as_its_weight_says(
+    two_cpus, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stream, "BLOCKS_PER_EXECUTION", 4)
     few = phantom_store(tmp_path, tiny, "Few", seed=1, n_patients=3, n_unlabelled=0)
     many = phantom_store(tmp_path, tiny, "Many", seed=2, n_patients=3, n_unlabelled=2)
     pool = pool_of([few, many], "balanced")

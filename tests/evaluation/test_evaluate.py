@@ -105,6 +105,7 @@ def test_uncertainty_is_mapped_for_fine_tunings_and_never_for_no_scan(store, mod
         assert 0 <= np.nanmin(values) < np.nanmax(values) <= 1
     empty = shutil.copytree(store.root, tmp_path / "store")
     splits = json.loads((empty / "splits.json").read_text())
+    (empty / "SHA256SUMS").unlink()  # edited on purpose
     (empty / "splits.json").write_text(json.dumps({**splits, "test": []}))
     assert not Store.open(empty).splits.test
     words[2] = empty
