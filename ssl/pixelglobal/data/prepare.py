@@ -1,4 +1,4 @@
-"""From a folder of scans to a store of slices: read, check, clip, crop or pad, write; one bad scan spoils only itself.
+"""From a folder of scans to a store of slices, case by case (`prepare_case`), and its division into splits.
 
 Each finished case is complete on disk before the next is looked at, so an interrupted or partly failed `prepare` is
 continued by the same command.
@@ -6,37 +6,30 @@ continued by the same command.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pixelglobal.config.schema import Prepare
 from pixelglobal.data.cohorts import PUBLISHED, Case, Cohort
-from pixelglobal.data.fingerprint import fingerprint_of
 from pixelglobal.data.ids import ID_MAP, KEPT, Ids, ids_beside
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.leakage import refuse_near_duplicates
-from pixelglobal.data.slices import SCHEMA_VERSION, write_slices
+from pixelglobal.data.prepare_case import Result, prepare_case
+from pixelglobal.data.slices import SCHEMA_VERSION
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
 from pixelglobal.data.store import Store
 from pixelglobal.data.store_files import (
     MARKS,
     case_digests,
-    fingerprint_file,
     is_finished,
-    labels_file,
     record_file,
     refuse_damaged_marks,
-    slices_file,
 )
-from pixelglobal.data.stored_grid import StoredGrid, crop_or_pad, on_the_scan, resample_labels
-from pixelglobal.data.volumes import Volume, write_labels
 from pixelglobal.files import (
     add_digests,
     claim_folder,
@@ -47,9 +40,6 @@ from pixelglobal.files import (
     write_file,
     write_json,
 )
-
-Result = dict[str, Any]  # a row of cases.csv, or {"case", "reason"} of a rejected one
-
 
 MapCases = Callable[[Callable[[Case], Result], Sequence[Case]], Iterable[Result]]
 
@@ -149,127 +139,6 @@ def leave_out(cohort: Cohort, names: Sequence[str]) -> Cohort:
             )
     kept_cases = tuple(case for case in cohort.cases if case.case not in out)
     return replace(cohort, cases=kept_cases, notes=(*cohort.notes, *notes))
-
-
-def prepare_case(
-    case: Case, *, root: Path, settings: Prepare, facts: dict[str, Any], cohort: Cohort, ids: Ids = KEPT
-) -> Result:
-    """Prepare one scan of a cohort; returns its row, or the reason why it cannot be used."""
-    name = ids.case(case.case)
-    try:
-        volume = cohort.load(case, cohort.code, settings.channel)
-        remarks = tuple(ids.hide_files(remark, case) for remark in volume.remarks)
-        volume = replace(volume, case=name, patient=ids.patient(case.patient), remarks=remarks)
-        return store_volume(volume, root=root, settings=settings, facts=facts)
-    except ValueError as error:
-        return {"case": name, "reason": ids.hide_files(str(error), case)}
-
-
-def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[str, Any]) -> Result:
-    """Write one volume's slices, reference labels and record; returns the record, a row of cases.csv.
-
-    Raises ValueError if the crop leaves nothing of a structure that `prepare.may_lose` does not name.
-    """
-    n_structures, to_mm = len(facts["structures"]), settings.in_plane_spacing_mm
-    counts = _voxels(volume.labels, n_structures)
-    drawn = volume.labels is not None
-    looked_for = volume.looked_for or (drawn,) * n_structures
-    contoured = [
-        seen and (bool(count) or facts["absent_structures"] == "absent")
-        for seen, count in zip(looked_for, counts.tolist(), strict=True)
-    ]
-    grid = StoredGrid.of(settings.model_dump())
-    whole = grid.size_on((volume.image_hu.shape[1], volume.image_hu.shape[2]), volume.spacing_mm)
-    labels = None if volume.labels is None else resample_labels(volume.labels, volume.spacing_mm, to_mm)
-    stored_labels = None if labels is None else crop_or_pad(labels, grid.image_size, fill=0)
-    resampled, kept = _voxels(labels, n_structures), _voxels(stored_labels, n_structures)
-    _refuse_lost_structures(volume, facts["structures"], resampled, kept, settings)
-    stored = grid.slices_of(volume.image_hu, volume.spacing_mm)
-    spacing_mm = volume.spacing_mm
-    if to_mm:
-        spacing_mm = (spacing_mm[0], to_mm, to_mm)
-    names = {"case": volume.case, "patient": volume.patient}
-    fingerprint = fingerprint_of(stored, spacing_mm).stations
-    write_file(fingerprint_file(root, volume.case), lambda scratch: np.save(scratch, fingerprint))
-    write_slices(
-        slices_file(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names
-    )
-    if volume.labels is not None:
-        write_labels(labels_file(root, volume.case), volume.labels, volume.affine)
-    outside = int(resampled.sum() - kept.sum())
-    sums = [(int(s.sum(dtype=np.int64)), int((s.astype(np.int64) ** 2).sum())) for s in stored]
-    record = {
-        "case": volume.case,
-        "patient": volume.patient,
-        "n_slices": len(stored),
-        "rows": volume.image_hu.shape[1],
-        "columns": volume.image_hu.shape[2],
-        "stored_rows": whole[0],
-        "stored_columns": whole[1],
-        "spacing_z_mm": volume.spacing_mm[0],
-        "spacing_y_mm": volume.spacing_mm[1],
-        "spacing_x_mm": volume.spacing_mm[2],
-        "affine": ",".join(repr(float(value)) for value in volume.affine[:3].ravel()),
-        "labelled": drawn,
-        "contoured": ",".join("1" if flag else "0" for flag in contoured),
-        "voxels": ",".join(map(str, counts.tolist())),
-        "voxels_outside_crop": outside,
-        "dice_ceiling": _dice_ceiling(volume, stored_labels, whole, n_structures),
-        "hu_sum": sum(total for total, _ in sums),
-        "hu_sum_of_squares": sum(squares for _, squares in sums),
-        "n_pixels": stored.size,
-        "sha256": _digest(volume.image_hu, "<i2"),
-        "labels_sha256": _digest(volume.labels, "u1"),
-    }
-    if volume.remarks:
-        record["remarks"] = list(volume.remarks)
-    write_json(record_file(root, volume.case), record)
-    return record
-
-
-def _voxels(labels: np.ndarray | None, n_structures: int) -> np.ndarray:
-    """Voxels of each structure, int64; zeros without labels. Slice by slice, as counting takes 8 bytes a voxel."""
-    counts = np.zeros(n_structures + 1, np.int64)
-    for one in () if labels is None else labels:
-        counts += np.bincount(one.ravel(), minlength=n_structures + 1)
-    return counts[1:]
-
-
-def _digest(voxels: np.ndarray | None, dtype: str) -> str:
-    digest = hashlib.sha256()
-    for one in () if voxels is None else voxels:
-        digest.update(np.ascontiguousarray(one, dtype).data)
-    return digest.hexdigest()
-
-
-def _refuse_lost_structures(
-    volume: Volume, names: Sequence[str], counts: np.ndarray, kept: np.ndarray, settings: Prepare
-) -> None:
-    for name, before, after in zip(names, counts.tolist(), kept.tolist(), strict=True):
-        if before and not after and name not in settings.may_lose:
-            raise ValueError(
-                f"{volume.case}: all {before} voxels of {name} are outside the {settings.image_size} x "
-                f"{settings.image_size} pixels that are stored; expected at least one inside. Enlarge "
-                "prepare.image_size, set prepare.in_plane_spacing_mm, or allow the loss by "
-                f'prepare.may_lose=["{name}"]'
-            )
-
-
-def _dice_ceiling(volume: Volume, stored_labels: np.ndarray | None, grid: tuple[int, int], n_structures: int) -> str:
-    """DSC of each structure's stored labels, pasted back, with the scan's, separated by commas; empty where neither is.
-
-    No model that predicts on the stored grid can do better than about that.
-    """
-    if volume.labels is None or stored_labels is None:
-        return ""
-    overlap, ours, theirs = np.zeros((3, n_structures), np.int64)
-    for stored, labels in zip(stored_labels, volume.labels, strict=True):
-        pasted = on_the_scan(stored[None], grid, labels.shape, 0)
-        overlap += _voxels(np.where(pasted == labels, pasted, 0), n_structures)
-        ours += _voxels(pasted, n_structures)
-        theirs += _voxels(labels[None], n_structures)
-    sizes = ours + theirs
-    return ",".join(f"{2 * o / size:.4f}" if size else "" for o, size in zip(overlap, sizes, strict=True))
 
 
 def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
