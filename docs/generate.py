@@ -1,7 +1,9 @@
-"""The site of the documents: its order, and the pages that are made from the code (settings, commands, root folder)."""
+"""The site of the documents: its order, and the pages made from code (settings, commands, errors, root folder)."""
 
 from __future__ import annotations
 
+import ast
+import html
 import inspect
 import io
 import re
@@ -22,6 +24,20 @@ from pixelglobal.config.schema import Config
 from pixelglobal.config.section import Section
 
 ROOT = Path(__file__).resolve().parent.parent
+SHORTEST_MESSAGE = 60  # characters
+ERRORS = {
+    "Scans, cohorts and stores": ["ssl/pixelglobal/data"],
+    "Settings": [
+        "ssl/pixelglobal/config",
+        "ssl/pixelglobal/methods",
+        "ssl/pixelglobal/networks",
+        "ssl/pixelglobal/losses",
+    ],
+    "Training": ["ssl/pixelglobal/training", "ssl/pixelglobal/cluster"],
+    "Models, prediction and export": ["ssl/pixelglobal/evaluation", "ssl/pixelglobal/exports"],
+    "Rows and tables": ["ssl/pixelglobal/tables", "ssl/pixelglobal/statistics", "ssl/pixelglobal/api"],
+    "Studies and reports": ["experiments"],
+}
 AT_THE_ROOT = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 
 
@@ -35,7 +51,7 @@ def on_config(config: Any) -> Any:
         {"Start": "index.md"},
         {"Tutorial": folder("tutorial")},
         {"How to": folder("how-to")},
-        {"Reference": folder("reference", "reference/settings.md", "reference/commands.md")},
+        {"Reference": folder("reference", "reference/settings.md", "reference/commands.md", "reference/errors.md")},
         {"Explanation": ["method.md", *folder("explanation"), "architecture.md"]},
         {"Project": ["changelog.md", "contributing.md", "LOG.md"]},
     ]
@@ -44,7 +60,11 @@ def on_config(config: Any) -> Any:
 
 def on_files(files: Files, config: Any) -> Files:
     """mkdocs calls this before it reads the pages."""
-    pages = {"reference/settings.md": settings_page(), "reference/commands.md": commands_page()}
+    pages = {
+        "reference/settings.md": settings_page(),
+        "reference/commands.md": commands_page(),
+        "reference/errors.md": errors_page(),
+    }
     pages |= {page: _from_root((ROOT / source).read_text()) for page, source in AT_THE_ROOT.items()}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
@@ -94,6 +114,37 @@ def commands_page() -> str:
             if rows := [_option(parameter) for parameter in command.params if parameter.name != "help"]:
                 parts.append(_table(["argument or option", "default", "what it is"], rows))
     return "\n\n".join(parts) + "\n"
+
+
+def errors_page() -> str:
+    """Every message that tells a user what is wrong with a file or setting, by the part of the program."""
+    parts = [
+        "# Errors",
+        "Each message names the file or setting, what was seen, what was expected and what to do. Search this page for "
+        "the words of yours; … stands for what differs from case to case. A failed stage of a study keeps its message "
+        "in `error.txt`; the same command tries it again.",
+    ]
+    for heading, modules in ERRORS.items():
+        found = dict.fromkeys(message for name in modules for message in _messages(ROOT / name))
+        parts += [f"## {heading}", "\n".join(f"- {html.escape(message)}" for message in found)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _messages(folder: Path) -> Iterator[str]:
+    """What the modules of a folder raise as ValueError, with … for its values."""
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args):
+                continue
+            words = node.exc.args[0]
+            values = words.values if isinstance(words, ast.JoinedStr) else [words]
+            text = "".join(part.value if isinstance(part, ast.Constant) else "…" for part in values if _is_text(part))
+            if len(text) >= SHORTEST_MESSAGE:  # shorter ones are for programmers
+                yield text
+
+
+def _is_text(part: ast.expr) -> bool:
+    return isinstance(part, ast.FormattedValue) or (isinstance(part, ast.Constant) and isinstance(part.value, str))
 
 
 def _sections() -> Iterator[tuple[str, type[Section]]]:

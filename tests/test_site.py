@@ -1,12 +1,15 @@
 """The site of the documents is built without a warning, holds every setting and command, and fetches nothing."""
 
+import html
 import re
 import subprocess
 import sys
 
 import pytest
 
+from pixelglobal.config.overrides import resolve
 from pixelglobal.config.schema import Config
+from pixelglobal.data.layouts import read_cohort
 from tests.support import ROOT
 
 
@@ -34,6 +37,16 @@ def test_commands_have_their_options(site):
     for words in ("pixelglobal prepare", "python -m experiments run", "python -m experiments bench metrics"):
         assert f">{words}<" in page
     assert "<code>--seeds</code>" in page
+
+
+def test_errors_are_listed_as_they_are_raised(site, tmp_path):
+    page = html.unescape((site / "reference/errors.html").read_text())
+    with pytest.raises(ValueError, match="there is no such folder") as raised:
+        read_cohort(tmp_path / "nowhere")
+    assert str(raised.value).replace(str(tmp_path / "nowhere"), "…") in page
+    with pytest.raises(ValueError, match="must be even") as raised:
+        resolve("smoke", ["pretrain.batch_size=3"])
+    assert "pretrain.batch_size=… must be even: slices come as pairs of partners" in page
 
 
 def test_nothing_is_fetched(site):
