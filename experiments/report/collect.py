@@ -125,7 +125,7 @@ def run_table(pipelines: Sequence[Pipeline]) -> list[dict[str, Any]]:
             rows = pd.read_parquet(pipeline.rows)
             volumes = rows[(rows["slice_index"] == -1) & rows["contoured"]]
             commit = json.loads((pipeline.evaluate.folder / "environment.json").read_text())["commit"]
-            record["commit"] = commit if commit.startswith("source-") else commit[:10]
+            record["commit"] = commit if commit.startswith("source-") else commit[:7]
             record["mean DSC (%)"] = f"{volumes.groupby('structure')['dice'].mean().mean() * 100:.2f}"
         for stage in (pipeline.pretrain, pipeline.finetune, pipeline.evaluate):
             if stage is not None:

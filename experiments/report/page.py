@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from experiments.report.figures import INK, svg
-from experiments.report.palette import DARK, LIGHT, looks
+from experiments.report.palette import DARK, LIGHT, looks, method_words
 from pixelglobal.files import write_file
 from pixelglobal.tables.results_table import ResultsTable
 from pixelglobal.tables.table import Table
@@ -97,15 +97,11 @@ def write_report(report: Report, out: Path) -> Path:
         for name, tables in report.results.items()
     ]
     tables = [_write_table(table, out / "tables", next(numbers), report.runs) for table in report.tables]
-    sections = [(p.heading, p.name) for p in report.lead] + [("Results", "results")]
-    sections += [(p.heading, p.name) for p in report.pictures]
-    sections += [("Cases", "cases")] if report.cases else []
-    sections += [("What was run", "runs")] + ([("For a paper", "paper")] if report.paper else [])
-    sections += [("How these numbers were made", "made")]
+    cases_after = next((p.name for p in report.pictures if p.name.startswith("patients")), "")
     with_plots = any(picture.plot for picture in drawn)
     page = environment.get_template("report.html.j2").render(
         report=report,
-        contents=sections,
+        contents=_contents(report, cases_after),
         lead=[_write_picture(picture, out / "figures") for picture in report.lead],
         results=results,
         tables=tables,
@@ -121,9 +117,19 @@ def write_report(report: Report, out: Path) -> Path:
         data={"looks": [look.to_dict() for look in known.values()], **report.behind},
         with_plots=with_plots,
         vendored=(TEMPLATES / "vendor" / "plot.min.js").read_text() if with_plots else "",
-        cases_after=next((p.name for p in report.pictures if p.name.startswith("patients")), ""),
+        cases_after=cases_after,
     )
     return write_file(out / "report.html", page)
+
+
+def _contents(report: Report, cases_after: str) -> list[tuple[str, str]]:
+    """The headings of the page in their order, and where they lead."""
+    sections = [(p.heading, p.name) for p in report.lead] + [("Results", "results")]
+    for picture in report.pictures:
+        sections += [(picture.heading, picture.name)] if picture.in_page else []
+        sections += [("Cases", "cases")] if report.cases and picture.name == cases_after else []
+    sections += [("What was run", "runs")] + ([("For a paper", "paper")] if report.paper else [])
+    return [*sections, ("How these numbers were made", "made")]
 
 
 def _write_results(table: ResultsTable, folder: Path, numbers: Iterator[int]) -> dict[str, Any]:
@@ -146,15 +152,18 @@ def _write_texts(texts: Mapping[str, str], folder: Path, number: int) -> list[tu
 
 def _write_table(table: Table, folder: Path, number: int, runs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     # A method leads to its runs, by a part of their names.
-    methods = {str(run["method"]) for run in runs if "method" in run}
-    words = {method: f"-{method.rpartition(':')[2]}- {table.run_filter}".strip() for method in methods}
-    links = {method: f"#{urlencode({'filter': filter_words})}" for method, filter_words in words.items()}
+    words = {str(run["method"]): method_words(str(run["method"])) for run in runs if "method" in run}
+    names = {method: f"-{method.rpartition(':')[2]}- {table.run_filter}".strip() for method in words}
+    links = {words[method]: f"#{urlencode({'filter': name})}" for method, name in names.items()}
+    spoken = replace(
+        table, frame=table.frame.replace(words | {f"{m} (primary)": f"{w} (primary)" for m, w in words.items()})
+    )
     texts = {"csv": table.to_csv(), "md": table.to_markdown(), "tex": table.to_latex()}
     if len(table.comparisons):
         texts["comparisons.csv"] = table.comparisons_csv()
     files = _write_texts(texts, folder, number)
     columns = len(table.frame.columns)
-    return {"title": table.title, "html": table.to_html(links), "files": files, "id": f"table-{number}",
+    return {"title": table.title, "html": spoken.to_html(links), "files": files, "id": f"table-{number}",
             "columns": columns}  # fmt: skip
 
 

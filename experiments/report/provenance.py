@@ -58,7 +58,7 @@ def methods_paragraph(study: Study, pipelines: Sequence[Pipeline]) -> str:
         "The primary endpoint was the Dice coefficient, averaged over patients and then over structures. Methods were "
         "compared by a multi-reader multi-case analysis with training runs as readers and patients as cases, with "
         "Holm's correction over the primary contrasts",
-        f"All experiments used pixelglobal {__version__} on {study.name}",
+        f"All experiments used the study {study.name} of pixelglobal {__version__}",
     ]
     return ". ".join(sentences) + "."
 

@@ -36,7 +36,7 @@ def strip_of(study: Study, pipelines: Sequence[Pipeline]) -> dict[str, str]:
     facts["date"] = datetime.fromtimestamp(newest, UTC).strftime("%Y-%m-%d")
     commit = str(place["commit"])
     changed = ", with uncommitted changes" if place.get("uncommitted_changes") else ""
-    facts["commit"] = (commit if commit.startswith("source-") else commit[:10]) + changed
+    facts["commit"] = (commit if commit.startswith("source-") else commit[:7]) + changed
     facts["device"] = f"{place['device']}, {hours:.2f} hours of stages"
     out = done[0].evaluate.folder.parents[1]
     for name in (study.name, "all"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from experiments.report.palette import method_words
 from experiments.studies.study import Study
 from experiments.studies.verdict import ContrastResult, Verdict
+from pixelglobal.statistics.mrmc import FEWEST_RUNS
 
 HEADS = {"reproduced": "Reproduced", "not reproduced": "Not reproduced", "undecided": "Undecided"}
 KINDS = {"reproduced": "reproduced", "not reproduced": "not", "undecided": "undecided"}
@@ -79,4 +80,6 @@ def _needs(study: Study, verdict: Verdict) -> str:
             f"A gain is not shown, and one of {study.rule.smallest_gain_points:g} DSC points or more is not ruled out; "
             f"a decision {what}"
         )
-    return "A decision needs at least 3 training runs of each method and 2 test patients"
+    few = [f"{FEWEST_RUNS} training runs of each method"] * any(one.n_runs < FEWEST_RUNS for one in primary)
+    few += ["2 test patients"] * any(one.n_patients < 2 for one in primary)
+    return f"A decision needs at least {' and '.join(few)}"
