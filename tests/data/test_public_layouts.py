@@ -83,7 +83,7 @@ def test_nnunet_regions_gaps_folds_and_labelled_test_scans(tmp_path):
     published = read_cohort(folder, SMALL.model_copy(update={"channel": 1}))
     assert published.divisions["published"] == {"t": "test"}
     with pytest.raises(
-        ValueError, match=r"prepare\.split='fold_7' is no division.*fractions, published, fold_0, fold_1"
+        ValueError, match=r"prepare\.split='fold_7' is no division.*fractions, pretrain, published, fold_0, fold_1"
     ):
         prepare(folder, tmp_path / "other", SMALL.model_copy(update={"channel": 1, "split": "fold_7"}))
 
@@ -214,6 +214,17 @@ def test_flare_and_btcv(tmp_path):
         "label0001.nii.gz", "label0002.nii.gz", "label0003.nii.gz", None,
     ]  # fmt: skip
     assert cohort.structures[5] == "Liver"
+
+
+def test_every_scan_of_a_source_is_pretrained_on_and_no_label_is_read(tmp_path):
+    folder = kits(tmp_path / "kits19", [0, 1])
+    (folder / "case_00001/segmentation.nii.gz").write_bytes(b"not read")
+    store = prepared(folder, tmp_path, split="pretrain")
+    assert vars(store.splits) == {
+        "pretrain": ("case_00000", "case_00001"), "train": (), "validation": (), "test": (),
+    }  # fmt: skip
+    assert store.structures == ()
+    assert not store.read_case("case_00000").label.any()
 
 
 def test_any_other_folder_is_read_by_patterns_and_masks_are_never_scans(tmp_path):

@@ -63,7 +63,9 @@ class Prepare(Section):
     validation_fraction: float = Field(0.1, ge=0, lt=1)  # with it 0 and train_fraction 0, all are test patients
     keep_ids: bool = False  # names of files and patients; else salted hashes, see docs/explanation/privacy.md
     id_map: str | None = None  # the file of names and their hashes; None: .pixelglobal-ids.json beside the scans
-    split: str | None = None  # "fractions", or a division that the layout offers; None: the published one if there is
+    # "fractions", "pretrain" (every scan without its labels), or a division that the layout offers; None: the published
+    # one if there is.
+    split: str | None = None
     split_file: str | None = None  # a JSON of case names, used instead of any other division
     split_seed: int = 0
     # Scans in different splits that are nearer than this are refused, see data/fingerprint; 0 compares none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pixelglobal.data.volumes import Volume, read_volume
@@ -77,8 +77,14 @@ class Cohort:
         """How the label files store the structures."""
         return LabelCode(self.structures, self.label_values, self.ignored_value)
 
+    def without_labels(self) -> Cohort:
+        """The scans alone, all of them for pre-training."""
+        cases = tuple(replace(case, label=None) for case in self.cases)
+        return replace(self, structures=(), left_right_pairs=(), cases=cases, label_values=(), divisions={})
+
 
 PUBLISHED = "published"  # the division that is used where none is asked for
+PRETRAINING = "pretrain"  # `prepare.split`: every scan without its labels
 
 
 def case_name(path: Path) -> str | None:

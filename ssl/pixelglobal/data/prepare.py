@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pixelglobal.config.schema import Prepare
-from pixelglobal.data.cohorts import PUBLISHED, Case, Cohort
+from pixelglobal.data.cohorts import PRETRAINING, PUBLISHED, Case, Cohort
 from pixelglobal.data.ids import ID_MAP, KEPT, Ids, ids_beside
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.leakage import refuse_near_duplicates
@@ -197,7 +197,7 @@ def _division(cohort: Cohort, asked: str | None) -> dict[str, str]:
     if (asked or PUBLISHED) not in cohort.divisions:
         raise ValueError(
             f"prepare.split={asked!r} is no division of this cohort; expected one of "
-            f"{', '.join(['fractions', *cohort.divisions])}"
+            f"{', '.join(['fractions', PRETRAINING, *cohort.divisions])}"
         )
     return dict(cohort.divisions[asked or PUBLISHED])
 

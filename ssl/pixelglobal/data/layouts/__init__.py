@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pixelglobal.config.schema import Prepare
-from pixelglobal.data.cohorts import Cohort
+from pixelglobal.data.cohorts import PRETRAINING, Cohort
 from pixelglobal.data.layouts import amos, btcv, dicom, flare, kits, msd, nnunet, ribfrac, totalsegmentator
 from pixelglobal.data.layouts import folder as plain_folder
 
@@ -66,7 +66,8 @@ def read_cohort(folder: Path, settings: Prepare | None = None) -> Cohort:
     cohort = known[name].read(folder, settings)
     if not cohort.cases:
         raise ValueError(f"{folder}: no scans found in the layout {name}; see docs/reference/layouts.md for its files")
-    return replace(cohort, layout=name)
+    cohort = replace(cohort, layout=name)
+    return cohort.without_labels() if settings.split == PRETRAINING else cohort
 
 
 def layout_of(folder: Path) -> str:
