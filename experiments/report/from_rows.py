@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.report.behind import rows_behind
+from experiments.report.cohorts import cohorts_picture, cohorts_table
 from experiments.report.contrast_table import contrast_table
 from experiments.report.figures import DOUBLE_CM, SINGLE_CM
 from experiments.report.forest import contrast_looks, contrasts_of, draw_forest, forest_words, gains_of
@@ -157,15 +158,19 @@ def report_rows(study: Study, rows: pd.DataFrame, folder: Path) -> Path:
     cohorts = cohorts_of(study, rows)
     methods = looks(list(dict.fromkeys(rows["method"])))
     words = {method: look.words for method, look in methods.items()}
+    results = {one.cohort: compact_tables(study, one, words) for one in cohorts}
     runs = rows[["method", "seed", "cohort"]].drop_duplicates().to_dict("records")
     report = Report(
         title=f"{study.title} on {' and '.join(one.cohort for one in cohorts)}",
         question=study.question,
         verdicts=verdict_lines(study, cohorts),
         badges=badges(study, {one.cohort: one.verdict for one in cohorts}, ""),
-        lead=lead_pictures(cohorts, methods),
-        results={one.cohort: compact_tables(study, one, words) for one in cohorts},
-        tables=[table for one in cohorts for table in other_tables(study, one)],
+        lead=[*lead_pictures(cohorts, methods), *cohorts_picture(results, methods, study.paper_table)],
+        results=results,
+        tables=[
+            *cohorts_table(results, study.paper_table),
+            *(table for one in cohorts for table in other_tables(study, one)),
+        ],
         pictures=[named_for(patients_picture(one, methods), one, len(cohorts) > 1) for one in cohorts],
         runs=[{str(key): value for key, value in run.items()} for run in runs],
         notes=[f"The paper says: {study.paper_says}", study.criterion],

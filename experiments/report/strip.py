@@ -48,12 +48,16 @@ def strip_of(study: Study, pipelines: Sequence[Pipeline]) -> dict[str, str]:
 
 def command_of(study: Study, pipelines: Sequence[Pipeline]) -> str:
     """What runs the study's runs again from its stores."""
-    stores = dict.fromkeys(str(pipeline.run.store.root) for pipeline in pipelines)
+    runs = [pipeline.run for pipeline in pipelines]
+    given = {
+        "--store": dict.fromkeys(str(run.store.root) for run in runs),
+        "--pretrain-store": dict.fromkeys(str(store.root) for run in runs for store in run.pool),
+        "--test-store": dict.fromkeys(str(run.test_store.root) for run in runs if run.test_store),
+    }
     seeds = sorted({pipeline.run.config.seed for pipeline in pipelines})
     methods = list(dict.fromkeys(pipeline.run.method for pipeline in pipelines))
     words = ["python", "-m", "experiments", "run", study.name]
-    for store in stores:
-        words += ["--store", store]
+    words += [word for option, roots in given.items() for root in roots for word in (option, root)]
     words += ["--out", str(pipelines[0].evaluate.folder.parents[1]), "--seeds", ",".join(map(str, seeds))]
     if tuple(methods) != study.methods:
         words += ["--methods", ",".join(methods)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.report.behind import runs_behind
 from experiments.report.case_viewer import viewer_data
+from experiments.report.cohorts import cohorts_picture, cohorts_table
 from experiments.report.collect import (
     by_cohort,
     collapses,
@@ -97,6 +98,7 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
         tables += made
         of_cohort = _of_decisive(of_cohorts[one.cohort], one)
         pictures += [named_for(picture, one, several) for picture in _pictures(of_cohort, one, methods)]
+    results = {one.cohort: _with_ceiling(compact_tables(study, one, words), of_cohorts[one.cohort]) for one in cohorts}
     leakage, leaked = leakage_note(pipelines)
     registered, deviations = compared_with_registration(study, pipelines, folder.parent)
     warnings = [*([leakage] if leaked else []), *failures(pipelines), *collapses(pipelines), *deviations]
@@ -106,11 +108,9 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
         verdicts=verdict_lines(study, cohorts),
         badges=badges(study, verdicts, registered),
         strip=strip_of(study, pipelines),
-        lead=lead_pictures(cohorts, methods),
-        results={
-            one.cohort: _with_ceiling(compact_tables(study, one, words), of_cohorts[one.cohort]) for one in cohorts
-        },
-        tables=tables,
+        lead=[*lead_pictures(cohorts, methods), *cohorts_picture(results, methods, study.paper_table)],
+        results=results,
+        tables=[*cohorts_table(results, study.paper_table), *tables],
         pictures=[*pictures, *_training(pipelines, methods)],
         runs=run_table(pipelines),
         notes=[

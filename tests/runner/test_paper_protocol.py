@@ -85,3 +85,6 @@ def test_one_pretraining_of_each_method_and_seed_serves_three_cohorts(sources, c
     page = made.page.read_text()
     assert "No leakage" in page
     assert [f"Pre-training compared on {cohort}" in page for cohort in made.verdicts] == [True] * 3
+    assert page.index('data-plot="cohorts"') < page.index("The cohorts side by side") < page.index("Beside the paper")
+    for option, stores in (("--pretrain-store", sources), ("--store", cohorts)):
+        assert [f"{option} {store.root}" in page for store in stores] == [True] * len(stores)

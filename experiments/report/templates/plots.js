@@ -52,6 +52,27 @@ PLOTS.forest = (place, { gains, contrasts }, width) => {
   place.append(legend(contrasts.map(c => ({ ...known[key(c)], dash: [], words: `${wordsOf(c.method)} over ${wordsOf(c.baseline)}` }))), panels);
 };
 
+// Bars of the average DSC: cohorts are panels; the paper's bar, dashed, is beside ours where it has the cohort and method.
+PLOTS.cohorts = (place, { bars }, width) => {
+  const cohorts = [...new Set(bars.map(b => b.cohort))], methods = [...new Set(bars.map(b => b.method))], panels = document.createElement("div");
+  const columns = Math.max(1, Math.min(cohorts.length, Math.floor((width + 26) / 286))), wide = Math.floor((width - 26 * (columns - 1)) / columns);
+  panels.className = "panels";
+  panels.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
+  for (const cohort of cohorts) {
+    const here = bars.filter(b => b.cohort === cohort), panel = document.createElement("div");
+    const shown = here.flatMap(b => [{ ...b, x: methods.indexOf(b.method) - (b.paper === null ? 0 : 0.21), value: b.ours, who: "ours" }, { ...b, x: methods.indexOf(b.method) + 0.21, value: b.paper, who: "paper" }]).filter(b => Number.isFinite(b.value));
+    const outlines = who => shown.filter(b => b.who === who).flatMap(b => [-0.19, 0.19].map(side => ({ ...b, at: b.x + side })));
+    const drawn = { x: "at", y1: 0, y2: "value", z: "method", fill: b => lookOf[b.method].paint };
+    panel.append(Object.assign(document.createElement("h3"), { textContent: cohort }), Plot.plot({ width: Math.min(wide, 420), height: 220, marginLeft: 44, marginTop: 18, marginBottom: 8,
+      x: { domain: [-0.6, methods.length - 0.4], axis: null }, y: { domain: [0, 100], label: "average DSC (%)", labelAnchor: "center", labelArrow: "none", grid: true, ticks: 5 },
+      marks: [Plot.areaY(outlines("ours"), drawn), Plot.areaY(outlines("paper"), { ...drawn, fillOpacity: 0.15, stroke: drawn.fill, strokeDasharray: "3 2" }), Plot.ruleY([0], { stroke: "var(--soft)" }),
+        Plot.text(shown, { x: "x", y: "value", text: b => b.value.toFixed(1), dy: -7, fontSize: 11, stroke: "var(--paper)", strokeWidth: 3, fill: "var(--ink)" })] }));
+    panels.append(panel);
+  }
+  const paper = bars.some(b => b.paper !== null) ? [{ words: "dashed: the paper", paint: "var(--soft)", dash: [3, 2] }] : [];
+  place.append(legend([...methods.map(m => ({ ...lookOf[m], dash: [], symbol: "square" })), ...paper]), panels);
+};
+
 // Patients: methods below each other, the runs of a method too; lines join a patient's means over runs.
 PLOTS.patients = (place, { methods, dots, averages }, width) => {
   const seeds = [...new Set(dots.map(d => d.seed))].sort((a, b) => a - b), narrow = width < 560;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -79,6 +80,26 @@ def paper_value(dataset: str, pretrain: str, metric: str, structure: str, table:
     return None if found.empty else float(found.iloc[0])
 
 
+def paper_scores(
+    cohort: str, method: str, structures: Sequence[str], metric: str = "DSC", table: str = "1"
+) -> dict[str, float]:
+    """The paper's values of one method on a cohort, by this study's names of structures; empty if it has none.
+
+    metric: "DSC" in % or "HD_mm". `Average` is over these structures, and there if the paper has all of them.
+
+    >>> paper_scores("KiTS19", "full", ["Kidney", "Tumour"])
+    {'Kidney': 92.29, 'Tumour': 72.57, 'Average': 82.43}
+    """
+    dataset, pretrain = DATASETS.get(_plain(cohort)), PRETRAIN.get(method)
+    if dataset is None or pretrain is None:
+        return {}
+    shared = _shared(dataset, structures)
+    found = {s: paper_value(dataset, pretrain, metric, name, table) for s, name in shared.items()}
+    values = {structure: value for structure, value in found.items() if value is not None}
+    complete = values and len(values) == len(structures)
+    return values | ({"Average": round(_mean(values), 2)} if complete else {})
+
+
 def beside_paper(rows: pd.DataFrame, *, cohort: str, table: str = "1", missing: Missing = "refuse") -> Table | None:
     """The paper's values below ours with the difference; None if the cohort, its structures or methods are not its.
 
@@ -89,8 +110,7 @@ def beside_paper(rows: pd.DataFrame, *, cohort: str, table: str = "1", missing: 
     dataset = DATASETS.get(_plain(cohort))
     if dataset is None:
         return None
-    names = STRUCTURES[dataset] | {_plain(s): s for s in STRUCTURES[dataset].values()}
-    shared = {s: names[_plain(s)] for s in dict.fromkeys(rows["structure"]) if _plain(s) in names}
+    shared = _shared(dataset, list(dict.fromkeys(rows["structure"])))
     known = set(tables()[tables()["table"].str.startswith(table)]["pretrain"])
     methods = [m for m in dict.fromkeys(rows["method"]) if PRETRAIN.get(m) in known]
     if not shared or not methods:
@@ -116,6 +136,12 @@ def beside_paper(rows: pd.DataFrame, *, cohort: str, table: str = "1", missing: 
     )
     card = (*_verdicts(here, there), *_notes(dataset, shared, table))
     return Table(f"Beside the paper's Table {table}, {dataset}", caption, card, frame, pd.DataFrame(), frozenset())
+
+
+def _shared(dataset: str, structures: Sequence[str]) -> dict[str, str]:
+    """The paper's abbreviation of each structure that it has, too."""
+    names = STRUCTURES[dataset] | {_plain(s): s for s in STRUCTURES[dataset].values()}
+    return {s: names[_plain(s)] for s in structures if _plain(s) in names}
 
 
 def _ours(volumes: pd.DataFrame, methods: list[str], structures: list[str]) -> dict[str, dict[str, dict[str, float]]]:
