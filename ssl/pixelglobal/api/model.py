@@ -35,14 +35,16 @@ class Prediction(NamedTuple):
         import numpy as np
         from matplotlib.figure import Figure
 
-        axis = int(np.argmin(self.labels.shape))  # slices are along the shortest axis
-        other = tuple(i for i in range(3) if i != axis)
-        best = int((self.labels > 0).sum(other).argmax())
+        pictures = (self.labels, self.uncertainty)
+        if self.labels.ndim == 3:
+            axis = int(np.argmin(self.labels.shape))  # slices are along the shortest axis
+            best = int((self.labels > 0).sum(tuple(i for i in range(3) if i != axis)).argmax())
+            pictures = tuple(np.take(array, best, axis).T[::-1] for array in pictures)
         figure = Figure(figsize=(8, 4), layout="constrained")
         left, right = figure.subplots(1, 2)
-        left.imshow(np.take(self.labels, best, axis).T, origin="lower", cmap="tab20", interpolation="nearest")
+        left.imshow(pictures[0], cmap="tab20", interpolation="nearest")
         left.set_title("labels")
-        shown = right.imshow(np.take(self.uncertainty, best, axis).T, origin="lower", cmap="magma", vmin=0, vmax=1)
+        shown = right.imshow(pictures[1], cmap="magma", vmin=0, vmax=1)
         right.set_title("uncertainty")
         figure.colorbar(shown, ax=right)
         for axes in (left, right):
@@ -102,6 +104,7 @@ class Model(os.PathLike[str]):
         from pixelglobal.evaluation.predict_scans import Wanted, scans_in, segment_scan
 
         cohort = scans_in(Path(scan))
+        self._ensemble.require_fits(cohort, Path(scan))
         [case] = cohort.cases[:1]
         result = segment_scan(cohort, case, self._ensemble, Wanted(uncertainty=True, mirrors=mirrors))
         for reason in result.flags:

@@ -40,7 +40,7 @@ class RayStream(MixedStream):
             options.resource_limits = options.resource_limits.copy(object_store_memory=BYTES_AHEAD)
             for table in blocks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
                 assert isinstance(table, pa.Table)
-                rows, images = table.column("unit").to_numpy(), images_of(table)
+                rows, images = table.column("unit").to_numpy(), images_of(table, self.side)
                 for number in np.unique(rows).tolist():
                     if number != expected:
                         raise RuntimeError(f"Ray Data gave unit {number} where unit {expected} was due")

@@ -8,7 +8,7 @@ Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -131,7 +131,9 @@ class Network(Section):
     """The encoder-decoder ("ResUnet50") that is pre-trained and then fine-tuned."""
 
     without_effect = frozenset({"weights"})  # has its effect through what the file holds
+    added: ClassVar[Mapping[str, Any]] = {"in_channels": 1}
 
+    in_channels: int = Field(1, ge=1)  # 1: CT and grey pictures; 3: pictures in colour
     encoder: str = "resnet50"  # any timm encoder that gives a feature pyramid
     decoder_widths: tuple[int, ...] = (256, 128, 64, 64, 64)  # channels after each doubling of the resolution
     # A .safetensors file of the encoder, such as timm's ImageNet weights, from which a fine-tuning without pre-training

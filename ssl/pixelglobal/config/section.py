@@ -15,6 +15,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     without_effect: ClassVar[frozenset[str]] = frozenset()  # settings that no result depends on: speed, logging
+    # Settings of a later version, with the value that says what was done before: an address names only other values.
+    added: ClassVar[Mapping[str, Any]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # a method's values in each preset
 
     @model_validator(mode="before")
@@ -28,7 +30,8 @@ class Section(BaseModel):
 
     def effective(self) -> dict[str, Any]:
         """The settings that a result depends on, as JSON values."""
-        return {name: value for name, value in self.model_dump(mode="json").items() if name not in self.without_effect}
+        values = self.model_dump(mode="json").items()
+        return {n: v for n, v in values if n not in self.without_effect and (n not in self.added or v != self.added[n])}
 
 
 def unknown_name_message(name: str, known: Sequence[str], where: str) -> str:

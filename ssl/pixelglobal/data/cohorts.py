@@ -70,6 +70,8 @@ class Cohort:
     known_issues: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # {issue: cases}
     notes: tuple[str, ...] = ()  # what a user should know about how the folder was read
     load: Load = load_files
+    channels: int = 1  # 3 of pictures in colour
+    intensity_range: tuple[int, int] | None = None  # of pictures; None: HU, clipped by prepare.hu_min and hu_max
     layout: str = ""
 
     @property

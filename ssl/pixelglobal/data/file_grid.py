@@ -1,4 +1,7 @@
-"""Results of a scan on the very grid of its file: the same shape, orientation and affine, voxel by voxel."""
+"""Results of a scan on the very grid of its file: the same shape, orientation and affine, voxel by voxel.
+
+Results of a CT are NIfTI files; of a picture they are pictures, labels as PNG and maps as TIFF.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,38 @@ import nibabel as nib
 import numpy as np
 
 from pixelglobal.data.itk_formats import open_itk
+from pixelglobal.data.pictures import picture_name, write_label_picture, write_map_picture
 from pixelglobal.files import write_file
 
 
-def write_labels_like(scan: Path, path: Path, labels: np.ndarray) -> None:
-    """Write labels [Z, H, W] of a scan as NIfTI exactly as the scan's file lies: shape, orientation, affine, data type.
+def write_labels_like(scan: Path, folder: Path, stem: str, labels: np.ndarray) -> None:
+    """Write labels [Z, H, W] of a scan into `folder/stem.nii.gz` exactly as the scan's file lies: shape, orientation,
+    affine, data type; of a picture into `folder/stem.png`.
 
     A type that cannot hold every label is replaced by uint8.
     """
+    if picture_name(scan) is not None:
+        write_label_picture(folder / f"{stem}.png", labels[0])
+        return
     source = _opened(scan)
     dtype, highest = source.get_data_dtype(), labels.max(initial=0)
     holds = np.issubdtype(dtype, np.number) and highest.astype(dtype) == highest
-    _write_like(source, path, labels, dtype if holds else np.dtype(np.uint8))
+    _write_like(source, folder / f"{stem}.nii.gz", labels, dtype if holds else np.dtype(np.uint8))
 
 
-def write_map_like(scan: Path, path: Path, values: np.ndarray) -> None:
-    """Write values [Z, H, W] of a scan as float32 NIfTI exactly as the scan's file lies: shape, orientation, affine."""
-    _write_like(_opened(scan), path, values, np.dtype(np.float32))
+def write_map_like(scan: Path, folder: Path, stem: str, values: np.ndarray) -> None:
+    """Write values [Z, H, W] of a scan as float32 exactly as the scan's file lies: `folder/stem.nii.gz`, or .tif."""
+    if picture_name(scan) is not None:
+        write_map_picture(folder / f"{stem}.tif", values[0])
+        return
+    _write_like(_opened(scan), folder / f"{stem}.nii.gz", values, np.dtype(np.float32))
 
 
 def as_in_file(scan: Path, array: np.ndarray) -> np.ndarray:
-    """Values [Z, H, W] of a scan as an array of the shape and order that the scan's file has."""
+    """Values [Z, H, W] of a scan as an array of the shape and order that the scan's file has; of a picture [H, W]."""
+    if picture_name(scan) is not None:
+        plane: np.ndarray = array[0]
+        return plane
     return _as_in(_opened(scan), array)
 
 

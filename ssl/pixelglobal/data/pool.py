@@ -23,7 +23,7 @@ from pixelglobal.data.store import Normalization, Store, normalization_of
 from pixelglobal.data.stored_grid import StoredGrid
 from pixelglobal.seeds import derive
 
-PREPARED_ALIKE = ("image_size", "hu_min", "hu_max", "in_plane_spacing_mm", "antialias")
+PREPARED_ALIKE = ("image_size", "hu_min", "hu_max", "in_plane_spacing_mm", "antialias", "channels")
 
 
 class Scans(Protocol):
@@ -47,6 +47,11 @@ class Scans(Protocol):
     @property
     def hu_max(self) -> float:
         """The upper end of the clip."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of a slice."""
         ...
 
     @property
@@ -126,6 +131,11 @@ class Pool:
     def hu_max(self) -> float:
         """The upper end of the clip, which all sources share."""
         return self.sources[0].store.hu_max
+
+    @property
+    def channels(self) -> int:
+        """Channels of a slice, which all sources share."""
+        return self.sources[0].store.channels
 
     @property
     def grid(self) -> StoredGrid:

@@ -142,6 +142,7 @@ def leave_out(cohort: Cohort, names: Sequence[str]) -> Cohort:
 
 
 def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
+    low, high = cohort.intensity_range or (settings.hu_min, settings.hu_max)
     return {
         "schema": SCHEMA_VERSION,
         "name": cohort.name,
@@ -149,8 +150,9 @@ def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
         "left_right_pairs": [list(pair) for pair in cohort.left_right_pairs],
         "absent_structures": cohort.absent_structures or settings.absent_structures,
         "image_size": settings.image_size,
-        "hu_min": settings.hu_min,
-        "hu_max": settings.hu_max,
+        "hu_min": low,
+        "hu_max": high,
+        **({"channels": cohort.channels} if cohort.channels > 1 else {}),
         "in_plane_spacing_mm": settings.in_plane_spacing_mm,
         **({} if settings.in_plane_spacing_mm is None else {"antialias": settings.antialias}),
         **({} if settings.channel is None else {"channel": settings.channel}),

@@ -50,8 +50,9 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         seen and (bool(count) or facts["absent_structures"] == "absent")
         for seen, count in zip(looked_for, counts.tolist(), strict=True)
     ]
-    grid = StoredGrid.of(settings.model_dump())
-    whole = grid.size_on((volume.image_hu.shape[1], volume.image_hu.shape[2]), volume.spacing_mm)
+    grid = StoredGrid.of({"antialias": settings.antialias, **facts})
+    rows, columns = volume.image_hu.shape[-2:]
+    whole = grid.size_on((rows, columns), volume.spacing_mm)
     labels = None if volume.labels is None else resample_labels(volume.labels, volume.spacing_mm, to_mm)
     stored_labels = None if labels is None else crop_or_pad(labels, grid.image_size, fill=0)
     resampled, kept = _voxels(labels, n_structures), _voxels(stored_labels, n_structures)
@@ -61,21 +62,21 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     if to_mm:
         spacing_mm = (spacing_mm[0], to_mm, to_mm)
     names = {"case": volume.case, "patient": volume.patient}
-    fingerprint = fingerprint_of(stored, spacing_mm).stations
-    write_file(fingerprint_file(root, volume.case), lambda scratch: np.save(scratch, fingerprint))
+    if grid.is_ct:  # pictures are compared by equal pixels alone
+        fingerprint = fingerprint_of(stored, spacing_mm).stations
+        write_file(fingerprint_file(root, volume.case), lambda scratch: np.save(scratch, fingerprint))
     write_slices(
         slices_file(root, volume.case), stored, stored_labels, [drawn, *contoured], spacing_mm=spacing_mm, **names
     )
     if volume.labels is not None:
         write_labels(labels_file(root, volume.case), volume.labels, volume.affine)
-    outside = int(resampled.sum() - kept.sum())
     sums = [(int(s.sum(dtype=np.int64)), int((s.astype(np.int64) ** 2).sum())) for s in stored]
     record = {
         "case": volume.case,
         "patient": volume.patient,
         "n_slices": len(stored),
-        "rows": volume.image_hu.shape[1],
-        "columns": volume.image_hu.shape[2],
+        "rows": rows,
+        "columns": columns,
         "stored_rows": whole[0],
         "stored_columns": whole[1],
         "spacing_z_mm": volume.spacing_mm[0],
@@ -85,7 +86,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "labelled": drawn,
         "contoured": ",".join("1" if flag else "0" for flag in contoured),
         "voxels": ",".join(map(str, counts.tolist())),
-        "voxels_outside_crop": outside,
+        "voxels_outside_crop": int(resampled.sum() - kept.sum()),
         "dice_ceiling": _dice_ceiling(volume, stored_labels, whole, n_structures),
         "hu_sum": sum(total for total, _ in sums),
         "hu_sum_of_squares": sum(squares for _, squares in sums),

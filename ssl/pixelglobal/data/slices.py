@@ -27,8 +27,11 @@ SCHEMA_VERSION = 1
 ROWS_PER_GROUP = 16  # what pre-training reads at once
 
 
-def schema(side: int, n_structures: int) -> pa.Schema:
-    """Columns of a slice file. Pixels are C-order: `image` int16 little-endian HU, `label` uint8."""
+def schema(side: int, n_structures: int, channels: int = 1) -> pa.Schema:
+    """Columns of a slice file. Pixels are C-order: `image` int16 little-endian HU, `label` uint8.
+
+    channels: of `image`, one after the other.
+    """
     return pa.schema(
         [
             ("case", pa.string()),
@@ -41,7 +44,7 @@ def schema(side: int, n_structures: int) -> pa.Schema:
             ("labelled", pa.bool_()),
             ("n_labelled_pixels", pa.int32()),
             ("contoured", pa.binary(n_structures + 1)),
-            ("image", pa.binary(side * side * 2)),
+            ("image", pa.binary(channels * side * side * 2)),
             ("label", pa.binary(side * side)),
         ],
         metadata={"side": str(side), "version": str(SCHEMA_VERSION)},
@@ -60,17 +63,17 @@ def write_slices(
 ) -> None:
     """Write one case, whole or not at all.
 
-    image_hu: int16 [Z, S, S]; labels: uint8 [Z, S, S] or None; contoured: a flag for each class, background first;
-    spacing_mm: (z, y, x) of the stored grid.
+    image_hu: int16 [Z, S, S], or [Z, C, S, S] of pictures with C channels; labels: uint8 [Z, S, S] or None;
+    contoured: a flag for each class, background first; spacing_mm: (z, y, x) of the stored grid.
     """
-    n, side = image_hu.shape[:2]
-    columns = schema(side, len(contoured) - 1)
+    n, side = len(image_hu), image_hu.shape[-1]
+    columns = schema(side, len(contoured) - 1, math.prod(image_hu.shape[1:-2]))
     flags = np.asarray(contoured, np.uint8).tobytes()
 
     def group(begin: int) -> pa.Table:
         image = image_hu[begin : begin + ROWS_PER_GROUP]
         rows = len(image)
-        known = np.zeros(image.shape, np.uint8) if labels is None else labels[begin : begin + rows]
+        known = np.zeros((rows, side, side), np.uint8) if labels is None else labels[begin : begin + rows]
         values: dict[str, list[object]] = {
             "case": [case] * rows,
             "patient": [patient] * rows,
@@ -100,7 +103,7 @@ def write_slices(
 class SliceBatch:
     """Slices in memory. Unlabelled slices have label 0 everywhere and nothing contoured."""
 
-    image_hu: Tensor  # int16 [B, H, W]
+    image_hu: Tensor  # int16 [B, H, W]; of pictures with C channels [B, C, H, W]
     label: Tensor  # uint8 [B, H, W]; [B, 0, 0] when labels were not read
     contoured: Tensor  # bool [B, L], background first
     case: list[str]
@@ -113,7 +116,7 @@ class SliceBatch:
     def from_arrow(table: pa.Table) -> SliceBatch:
         """Rows of a slice file."""
         image = images_of(table)
-        label = _bytes(table.column("label"), np.dtype(np.uint8)).reshape(image.shape)
+        label = _bytes(table.column("label"), np.dtype(np.uint8)).reshape(len(image), *image.shape[-2:])
         contoured = _bytes(table.column("contoured"), np.dtype(np.uint8)).astype(bool)
         return SliceBatch(
             image_hu=torch.from_numpy(image),
@@ -214,11 +217,15 @@ def read_images(path: Path | str, first: int, n_slices: int) -> np.ndarray:
     return images
 
 
-def images_of(table: pa.Table) -> np.ndarray:
-    """The column `image` as HU int16 [rows, S, S]."""
+def images_of(table: pa.Table, side: int | None = None) -> np.ndarray:
+    """The column `image` as HU int16 [rows, S, S], or [rows, C, S, S] with C > 1 channels.
+
+    side: S, for a table that is not a slice file and so does not say it.
+    """
     images = _bytes(table.column("image"), np.dtype("<i2"))
-    side = math.isqrt(images.shape[1])
-    return images.reshape(-1, side, side)
+    side = int(table.schema.metadata[b"side"]) if side is None else side
+    channels = images.shape[1] // side**2
+    return images.reshape(len(images), *([channels] if channels > 1 else []), side, side)
 
 
 def _damaged(path: Path, error: Exception) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pixelglobal.data.fingerprint import Fingerprint, fingerprint_of
+from pixelglobal.data.fingerprint import LATTICE, Fingerprint, fingerprint_of
 from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
 from pixelglobal.data.splits import Splits
 from pixelglobal.data.store_files import fingerprint_file
@@ -53,6 +53,7 @@ class Store:
     hu_min: float
     hu_max: float
     in_plane_spacing_mm: float | None
+    channels: int  # of a slice: 3 of pictures in colour, otherwise 1
     antialias: bool  # whether slices that resampling has shrunk were averaged over areas
 
     @staticmethod
@@ -82,6 +83,7 @@ class Store:
             hu_min=facts["hu_min"],
             hu_max=facts["hu_max"],
             in_plane_spacing_mm=facts["in_plane_spacing_mm"],
+            channels=facts.get("channels", 1),
             antialias=facts.get("antialias", False),  # a store of 0.1.0 was not
         )
 
@@ -163,6 +165,8 @@ class Store:
 
     def fingerprint(self, case: str) -> Fingerprint:
         """What tells the scan apart from those of other patients; computed here if an older version prepared it."""
+        if not self.grid.is_ct:
+            return Fingerprint(np.zeros((0, LATTICE, LATTICE), np.float16))  # comparable with none
         path = fingerprint_file(self.root, case)
         if path.is_file():
             return Fingerprint(np.load(path))

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from pixelglobal.data.pictures import INTENSITY_RANGE
+
 SLICES_AT_ONCE = 16  # so that a scan of 512 x 512 x 600 needs little more than itself
 
 
@@ -28,6 +30,11 @@ class StoredGrid:
     in_plane_spacing_mm: float | None
     antialias: bool
 
+    @property
+    def is_ct(self) -> bool:
+        """Whether intensities are HU; False for the range of pictures."""
+        return (self.hu_min, self.hu_max) != INTENSITY_RANGE
+
     @staticmethod
     def of(facts: Mapping[str, Any]) -> StoredGrid:
         """From the entries of a JSON file, which may have further ones."""
@@ -38,14 +45,18 @@ class StoredGrid:
         return asdict(self)
 
     def slices_of(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-        """The stored slices int16 [Z, S, S] of a scan int16 [Z, H, W] with spacing (z, y, x)."""
-        out = np.empty((len(image_hu), self.image_size, self.image_size), np.int16)
-        for begin in range(0, len(image_hu), SLICES_AT_ONCE):
-            part = image_hu[begin : begin + SLICES_AT_ONCE]
+        """The stored slices int16 [Z, S, S] of a scan int16 [Z, H, W] with spacing (z, y, x).
+
+        Of a picture with C channels they are [Z, C, S, S] of [Z, C, H, W].
+        """
+        planes = image_hu.reshape(-1, *image_hu.shape[-2:])
+        out = np.empty((len(planes), self.image_size, self.image_size), np.int16)
+        for begin in range(0, len(planes), SLICES_AT_ONCE):
+            part = planes[begin : begin + SLICES_AT_ONCE]
             resampled = resample_image(part, spacing_mm, self.in_plane_spacing_mm, self.antialias)
             clipped = np.clip(np.rint(resampled), self.hu_min, self.hu_max).astype(np.int16)
             out[begin : begin + len(part)] = crop_or_pad(clipped, self.image_size, fill=round(self.hu_min))
-        return out
+        return out.reshape(*image_hu.shape[:-2], *out.shape[1:])
 
     def size_on(self, shape: tuple[int, int], spacing_mm: tuple[float, float, float]) -> tuple[int, int]:
         """Rows and columns of a whole slice of that shape after resampling, before the crop."""

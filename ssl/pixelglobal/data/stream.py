@@ -45,6 +45,7 @@ class MixedStream(ABC):
             raise ValueError(f"no cases to stream from {scans.root}: the split is empty")
         facts = scans.cases.set_index("case").loc[list(cases)]
         self._cases, self._patients = list(cases), facts["patient"].tolist()
+        self.side = scans.grid.image_size
         self._paths, self._batch_size = [str(path.resolve()) for path in scans.paths(cases)], batch_size
         self.order = SliceOrder(tuple(facts["n_slices"].astype(int)), seed, rank, world_size)
         self.n_slices = sum(self.order.n_slices)

@@ -26,7 +26,7 @@ HU_LIMITS = np.iinfo(np.int16)
 class Volume:
     """One scan with everything that gives its numbers a meaning."""
 
-    image_hu: np.ndarray  # int16 [Z, H, W]
+    image_hu: np.ndarray  # int16 [Z, H, W]; of pictures in colour [Z, C, H, W]
     labels: np.ndarray | None  # uint8 [Z, H, W]
     spacing_mm: tuple[float, float, float]  # (z, y, x), in array order
     affine: np.ndarray  # float64 [4, 4] of the canonical (x, y, z) voxel grid

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixelglobal.data.cohorts import Cohort
 from pixelglobal.data.stored_grid import StoredGrid
 from pixelglobal.devices import autocast, send
 from pixelglobal.evaluation.load_segmenter import load_segmenter
@@ -25,7 +26,7 @@ from pixelglobal.seeds import generator
 from pixelglobal.training.checkpoints import model_folder
 from pixelglobal.training.cohort_statistics import describe, no_ct, read_cohort_statistics
 from pixelglobal.views.augment import mirror_labels
-from pixelglobal.views.intensity import HuScale, normalize
+from pixelglobal.views.intensity import HuScale, normalize, with_channels
 
 DROPOUT_PASSES = 20  # as the paper takes for the teacher
 DROPOUT_PROBABILITY = 0.5  # of whole channels of the decoder's features, as in pre-training
@@ -88,6 +89,16 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self._members)
 
+    def require_fits(self, cohort: Cohort, source: Path) -> None:
+        """Raise ValueError if the scans of a cohort are not of the kind that the models take: CT, grey or in colour."""
+        ours = _kind(not self.grid.is_ct, self.facts["network"].get("in_channels", 1))
+        theirs = _kind(cohort.intensity_range is not None, cohort.channels)
+        if ours != theirs:
+            raise ValueError(
+                f"{source} holds {theirs}, and {self.sources[0]} was trained on {ours}; give scans "
+                "of the kind that the model was trained on, or another model"
+            )
+
     def flags(self, images_hu: np.ndarray, spacing_mm: tuple[float, float, float], shape: tuple[int, int]) -> list[str]:
         """Why a scan may be outside of what the first model was trained on, from its stored slices int16 [Z, S, S], its
         spacing (z, y, x), and its rows and columns; empty if it seems not. See `training.cohort_statistics`."""
@@ -109,7 +120,7 @@ class Ensemble:
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Segmentation:
-        """Segment stored slices int16 [Z, S, S].
+        """Segment stored slices int16 [Z, S, S], or [Z, C, S, S] of pictures.
 
         mirrors: the mean with the slice mirrored from left to right. uncertainty: also take dropout passes.
         progress: called with slices done and slices in all.
@@ -117,14 +128,15 @@ class Ensemble:
         """
         if mirrors:
             refuse_mirrors(self.facts)
-        n, labels = images_hu.shape, np.empty(images_hu.shape, np.uint8)
+        n = (len(images_hu), *images_hu.shape[-2:])
+        labels = np.empty(n, np.uint8)
         confidence = np.empty(n, np.float16)
         kept = np.empty((len(self.structures) + 1, *n), np.float16) if probabilities else None
         unsure = np.empty(n, np.float16) if uncertainty else None
         apart = np.empty(n, np.float16) if uncertainty and len(self) > 1 else None
         for begin in range(0, len(images_hu), SLICES_AT_ONCE):
             part = slice(begin, begin + SLICES_AT_ONCE)
-            image = send(torch.from_numpy(images_hu[part]), self._device).float().unsqueeze(1)
+            image = with_channels(send(torch.from_numpy(images_hu[part]), self._device))
             of_models = torch.stack(list(self._scores(image, mirrors))).softmax(2)
             mean = of_models.mean(0)
             top = mean.max(1)
@@ -193,6 +205,12 @@ def refuse_mirrors(facts: Mapping[str, Any]) -> None:
 def _has_a_side(name: str) -> bool:
     words = "".join(c.lower() if c.isalpha() else " " for c in name).split()
     return any(side in name.lower() for side in ("left", "right")) or bool({"l", "r"} & set(words))
+
+
+def _kind(pictures: bool, channels: int) -> str:
+    if not pictures:
+        return "CT"
+    return "pictures in colour" if channels > 1 else "grey pictures"
 
 
 def _input(image: Tensor, scale: HuScale) -> Tensor:

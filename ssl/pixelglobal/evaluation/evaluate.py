@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from pixelglobal.config.schema import Config
+from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.store import Store
 from pixelglobal.data.volumes import write_labels
 from pixelglobal.evaluation.calibration import Reliability, calibration_of, reliability_figure
@@ -65,7 +66,10 @@ def evaluate_folder(
 ) -> Path:
     """As `evaluate`, for every labelled scan of a folder in any layout, such as an external test set."""
     ensemble = Ensemble([model], device)
-    return _evaluate(config, scans_of_folder(folder, ensemble.grid, config), ensemble, out, columns, progress)
+    cohort = read_cohort(folder, config.prepare)
+    ensemble.require_fits(cohort, folder)
+    scans = scans_of_folder(folder, cohort, ensemble.grid, config)
+    return _evaluate(config, scans, ensemble, out, columns, progress)
 
 
 def _evaluate(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pixelglobal.config.schema import Config
-from pixelglobal.data.layouts import read_cohort
+from pixelglobal.data.cohorts import Cohort
 from pixelglobal.data.store import Store
 from pixelglobal.data.stored_grid import StoredGrid, crop_or_pad, resample_labels
 from pixelglobal.data.volumes import read_labels
@@ -60,9 +60,8 @@ def scans_of_store(store: Store, cases: Sequence[str]) -> LabelledScans:
     return LabelledScans(store.name, store.structures, tuple(cases), read, str(store.root))
 
 
-def scans_of_folder(folder: Path, grid: StoredGrid, config: Config) -> LabelledScans:
-    """Every labelled scan of a folder; ValueError if there is none. grid: that of the model."""
-    cohort = read_cohort(folder, config.prepare)
+def scans_of_folder(folder: Path, cohort: Cohort, grid: StoredGrid, config: Config) -> LabelledScans:
+    """Every labelled scan of the cohort in a folder; ValueError if there is none. grid: that of the model."""
     by_name = {case.case: case for case in cohort.cases if case.label is not None}
     if not by_name:
         raise ValueError(

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from pixelglobal.config.schema import Network
 from pixelglobal.evaluation.load_segmenter import load_segmenter
+from pixelglobal.networks.segmenter import Segmenter
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.training.checkpoints import read_model, transfer
-from pixelglobal.views.intensity import HuScale, normalize
+from pixelglobal.views.intensity import HuScale, normalize, with_channels
 
 
 class LoadedModel(nn.Module):
@@ -27,14 +28,23 @@ class LoadedModel(nn.Module):
         super().__init__()
         self.network, self.scale, self.facts = network, scale, facts
 
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder alone, which takes normalised slices [B, channels, H, W]."""
+        network: Any = self.network.backbone if isinstance(self.network, Segmenter) else self.network
+        encoder: nn.Module = network.encoder if isinstance(network, ResUNet) else network
+        return encoder
+
     def forward(self, images_hu: Tensor) -> Any:
         """What the network makes of slices [B, H, W] in HU, whose sides are multiples of 32.
+
+        Of pictures they are intensities from 0 to 32767, [B, H, W] or, in colour, [B, 3, H, W].
 
         A segmenter gives class scores [B, L, H, W], class 0 being background; an encoder-decoder gives pixel
         features [B, C, H, W]; an encoder gives its list of feature maps, from fine to coarse.
         """
-        clipped = images_hu.float().clamp(self.scale.hu_min, self.scale.hu_max)
-        return self.network(normalize(clipped.unsqueeze(1), self.scale))
+        clipped = with_channels(images_hu).clamp(self.scale.hu_min, self.scale.hu_max)
+        return self.network(normalize(clipped, self.scale))
 
 
 def load_model(folder: Path) -> LoadedModel:

@@ -16,6 +16,9 @@ from scipy.ndimage import find_objects, generate_binary_structure, label
 from pixelglobal.data.cohorts import ENDINGS, Case, Cohort, case_name
 from pixelglobal.data.file_grid import write_labels_like, write_map_like
 from pixelglobal.data.layouts import read_cohort
+from pixelglobal.data.layouts.images import pictures_cohort
+from pixelglobal.data.pictures import ENDINGS as PICTURE_ENDINGS
+from pixelglobal.data.pictures import picture_name
 from pixelglobal.data.stored_grid import StoredGrid
 from pixelglobal.data.volumes import Volume, write_labels, write_map
 from pixelglobal.evaluation.ensemble import Ensemble, Segmentation
@@ -43,9 +46,12 @@ def scans_in(path: Path) -> Cohort:
         return replace(cohort, cases=tuple(replace(case, label=None) for case in cohort.cases))
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder; expected a scan, or a folder of scans")
+    if (name := picture_name(path)) is not None:
+        return pictures_cohort(name, (Case(name, name, path, None),))
     name = case_name(path)
     if name is None:
-        raise ValueError(f"{path}: is no scan that can be read; expected {', '.join(ENDINGS)}, or a folder of scans")
+        endings = ", ".join((*ENDINGS, *PICTURE_ENDINGS))
+        raise ValueError(f"{path}: is no scan that can be read; expected {endings}, or a folder of scans")
     return Cohort(name, (), (), None, (Case(name, name, path, None),))
 
 
@@ -54,14 +60,16 @@ def predict_scans(
 ) -> pd.DataFrame:
     """Segment every scan of a file or folder into the folder `out`; returns the summary, which is also in summary.csv.
 
-    The labels of a scan are in `CASE.nii.gz`. The summary has one row for each scan and structure: `volume_ml`,
-    `n_components` (voxels that touch by a face, an edge or a corner belong together), `mean_confidence`,
-    `mean_uncertainty`, and `flags`: why the scan may be outside of what the model was trained on. A scan that cannot be
-    read has one row, with the reason in `error`; the others are not affected.
+    The labels of a scan are in `CASE.nii.gz`, of a picture in `CASE.png`. The summary has one row for each scan and
+    structure: `volume_ml` (of a picture `area_pixels`), `n_components` (voxels that touch by a face, an edge or a
+    corner belong together), `mean_confidence`, `mean_uncertainty`, and `flags`: why the scan may be outside of what the
+    model was trained on. A scan that cannot be read has one row, with the reason in `error`; the others are not
+    affected.
     progress: called with the scans that are done, in parts, and with the number of all scans.
     Raises ValueError if there are no scans, or if a result would replace a scan.
     """
     cohort = scans_in(path)
+    ensemble.require_fits(cohort, path)
     cases = cohort.cases
     for case in cases:
         if case.image.resolve().parent == out.resolve():
@@ -91,7 +99,7 @@ class SegmentedScan:
 
     def on_the_scan(self, stored: np.ndarray, fill: float) -> np.ndarray:
         """Values of stored slices [Z, S, S] on the canonical grid [Z, H, W] of the scan; `fill` outside the crop."""
-        rows, columns = self.volume.image_hu.shape[1:]
+        rows, columns = self.volume.image_hu.shape[-2:]
         return self.grid.paste_back(stored, (rows, columns), self.volume.spacing_mm, fill)
 
 
@@ -103,7 +111,7 @@ def segment_scan(
     progress: called with slices done and slices in all.
     """
     volume = cohort.load(case, cohort.code, None)
-    rows, columns = volume.image_hu.shape[1:]
+    rows, columns = volume.image_hu.shape[-2:]
     images = ensemble.grid.slices_of(volume.image_hu, volume.spacing_mm)
     flags = ensemble.flags(images, volume.spacing_mm, (rows, columns))
     segmentation = ensemble.segment(images, **asdict(wanted), progress=progress)
@@ -127,23 +135,22 @@ def _rows_of(
             maps[f"probability_{_file_name(name)}"] = values
     for name, stored in maps.items():
         if stored is not None:
-            values, path = scan.on_the_scan(stored, np.nan), out / f"{case.case}_{name}.nii.gz"
+            values, stem = scan.on_the_scan(stored, np.nan), f"{case.case}_{name}"
             if case.series:
-                write_map(path, values, scan.volume.affine)
+                write_map(out / f"{stem}.nii.gz", values, scan.volume.affine)
             else:
-                write_map_like(case.image, path, values)
+                write_map_like(case.image, out, stem, values)
     return _summary(scan, ensemble.structures)
 
 
 def _write_labels(case: Case, out: Path, scan: SegmentedScan, structures: Sequence[str]) -> None:
-    """As NIfTI like the scan's file; of a DICOM series as NIfTI in canonical orientation, as RTSTRUCT and as SEG."""
-    path = out / f"{case.case}.nii.gz"
+    """As a file like the scan's; of a DICOM series as NIfTI in canonical orientation, as RTSTRUCT and as SEG."""
     if not case.series:
-        write_labels_like(case.image, path, scan.labels)
+        write_labels_like(case.image, out, case.case, scan.labels)
         return
     from pixelglobal.data.dicom_results import write_rtstruct, write_seg
 
-    write_labels(path, scan.labels, scan.volume.affine)
+    write_labels(out / f"{case.case}.nii.gz", scan.labels, scan.volume.affine)
     write_rtstruct(case.series, out / f"{case.case}_RTSTRUCT.dcm", scan.labels, structures)
     if scan.labels.any():  # a SEG has at least one segment
         write_seg(case.series, out / f"{case.case}_SEG.dcm", scan.labels, structures)
@@ -158,10 +165,11 @@ def _summary(scan: SegmentedScan, structures: Sequence[str]) -> list[dict[str, o
     for number, (structure, box) in enumerate(zip(structures, boxes, strict=True), 1):
         mask = labels[box] == number if box is not None else np.zeros((0, 0, 0), bool)
         stored = segmentation.labels == number
+        n_voxels = np.count_nonzero(mask)
         row: dict[str, object] = {
             "case": scan.volume.case,
             "structure": structure,
-            "volume_ml": round(np.count_nonzero(mask) * voxel_ml, 3),
+            **({"area_pixels": n_voxels} if not scan.grid.is_ct else {"volume_ml": round(n_voxels * voxel_ml, 3)}),
             "n_components": int(label(mask, touching)[1]) if mask.size else 0,
             "mean_confidence": _mean(segmentation.confidence, stored),
         }

@@ -22,7 +22,7 @@ from pixelglobal.devices import autocast
 from pixelglobal.evaluation.load_segmenter import load_segmenter
 from pixelglobal.seeds import derive
 from pixelglobal.training.pretrain import pretraining_cases
-from pixelglobal.views.intensity import normalize
+from pixelglobal.views.intensity import normalize, with_channels
 
 
 def unlabelled_cases(config: Config, store: Store, labelled: Sequence[str]) -> list[str]:
@@ -60,7 +60,7 @@ def pseudo_labelled(
         if count == 0:
             continue
         chosen = whole.select(torch.from_numpy(np.sort(draws.permutation(len(whole))[:count])))
-        x = normalize(chosen.image_hu.to(device).float().unsqueeze(1), scale)
+        x = normalize(with_channels(chosen.image_hu.to(device)), scale)
         with autocast(device, config.finetune.precision):
             scores = segmenter(x.contiguous(memory_format=torch.channels_last))
         log_p = scores.float().log_softmax(1)

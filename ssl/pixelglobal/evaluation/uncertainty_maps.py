@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from pixelglobal.config.schema import Config
 from pixelglobal.data.store import Store
+from pixelglobal.data.stored_grid import StoredGrid
 from pixelglobal.data.volumes import write_map
 from pixelglobal.devices import place
 from pixelglobal.evaluation.ensemble import Ensemble
@@ -18,7 +20,7 @@ from pixelglobal.methods.pixel_global import PixelGlobal, PixelGlobalSettings
 from pixelglobal.networks.branch import MatchedPixels, teacher_uncertainty
 from pixelglobal.seeds import generator
 from pixelglobal.training.checkpoints import read_model
-from pixelglobal.views.intensity import HuScale, normalize
+from pixelglobal.views.intensity import HuScale, normalize, with_channels
 
 
 @torch.no_grad()
@@ -48,13 +50,13 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     teacher.load_state_dict(state)
     place(teacher, device).eval()
     center = torch.tensor(facts["center_pixel"], device=device)
-    height, width = images_hu.shape[1:]
+    height, width = images_hu.shape[-2:]
     draws = generator(seed, "uncertainty maps")
     every_pixel = torch.arange(height * width, device=device)
     image_M = torch.zeros_like(every_pixel)
     maps = []
     for image in images_hu:
-        x = normalize(image.to(device).float()[None, None], HuScale(**facts["scale"]))
+        x = normalize(with_channels(image.to(device)[None]), HuScale(**facts["scale"]))
         features = teacher.backbone.encode(x)
         y_MC = teacher.decode_pixels(features, image_M, every_pixel, None)
         pixels = MatchedPixels(features, y_MC, image_M, every_pixel, (height * width,))
@@ -63,20 +65,33 @@ def uncertainty_maps(folder: Path, images_hu: Tensor, device: torch.device, *, s
     return torch.stack(maps)
 
 
+def uncertainty_of(
+    model: Path, grid: StoredGrid, device: torch.device, *, seed: int = 0
+) -> Callable[[Tensor], np.ndarray]:
+    """The function from stored slices int16 [Z, S, S] to how unsure a model is of them, float32 [Z, S, S] in [0, 1].
+
+    Of a pre-training it is the teacher's U, of a fine-tuning the entropy of its labels over dropout passes.
+    grid: that of the slices. Raises ValueError for a pre-training without a pixel head.
+    """
+    if read_model(model)[1].get("kind") != "segmenter":
+        return lambda images_hu: uncertainty_maps(model, images_hu, device, seed=seed).numpy()
+    ensemble = Ensemble([model], device, grid=grid)
+
+    def of_segmenter(images_hu: Tensor) -> np.ndarray:
+        unsure = ensemble.segment(images_hu.numpy(), uncertainty=True, seed=seed).uncertainty
+        assert unsure is not None
+        return unsure.astype(np.float32)
+
+    return of_segmenter
+
+
 def write_uncertainty(model: Path, store: Store, case: str, out: Path, device: torch.device, *, seed: int = 0) -> Path:
     """Write the uncertainty of a scan as `CASE_uncertainty.nii.gz` on its own grid; NaN where nothing was stored.
 
     Of a pre-training it is the teacher's U, of a fine-tuning the entropy of its labels over dropout passes.
     Raises ValueError for a pre-training without a pixel head.
     """
-    images_hu = store.read_case(case).image_hu
-    if read_model(model)[1].get("kind") == "segmenter":
-        ensemble = Ensemble([model], device, grid=store.grid)
-        maps = ensemble.segment(images_hu.numpy(), uncertainty=True, seed=seed).uncertainty
-        assert maps is not None
-        maps = maps.astype(np.float32)
-    else:
-        maps = uncertainty_maps(model, images_hu, device, seed=seed).numpy()
+    maps = uncertainty_of(model, store.grid, device, seed=seed)(store.read_case(case).image_hu)
     path = out / f"{case}_uncertainty.nii.gz"
     write_map(path, store.paste_back_map(case, maps), store.affine(case))
     return path

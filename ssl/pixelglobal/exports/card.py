@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pixelglobal.data.stored_grid import StoredGrid
 from pixelglobal.exports.certificate import Certificate
 from pixelglobal.files import write_file
 from pixelglobal.statistics.intervals import mean_interval
@@ -64,15 +65,19 @@ def _what(facts: Mapping[str, Any]) -> list[str]:
 
 def _input(facts: Mapping[str, Any], certificate: Certificate) -> str:
     scale = facts["scale"]
+    shape = f"float32 [B, {facts['network'].get('in_channels', 1)}, H, W], whose sides are multiples of 32"
+    ct = "grid" not in facts or StoredGrid.of(facts["grid"]).is_ct
+    value = "HU" if ct else "value"
     if certificate.library in ("torch.jit", "onnxruntime"):
-        return "It takes slices in HU, float32 [B, 1, H, W], whose sides are multiples of 32."
+        what = "slices in HU" if ct else "pictures with values from 0 to 32767, the greatest of their file's type"
+        return f"It takes {what}, {shape}."
     mean = f"{scale['mean_hu']:.6g}) / {scale['std_hu']:.6g}"
     if scale["scope"] == "slice":
         mean = "mean of the slice) / standard deviation of the slice"
     return (
-        f"It takes slices float32 [B, 1, H, W], whose sides are multiples of 32, as (HU - {mean} after clipping HU to "
-        f"[{scale['hu_min']:g}, {scale['hu_max']:g}]. Rows run from back to front and columns from the patient's left "
-        "to the right."
+        f"It takes slices {shape}, as ({value} - {mean} after clipping {value} to "
+        f"[{scale['hu_min']:g}, {scale['hu_max']:g}]. "
+        + ("Rows run from back to front and columns from the patient's left to the right." if ct else "")
     )
 
 

@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pixelglobal.data.stored_grid import StoredGrid
 from pixelglobal.evaluation.loaded_model import LoadedModel
 from pixelglobal.files import write_file
 from pixelglobal.networks.segmenter import Segmenter
 from pixelglobal.networks.unet import Decoder
-from pixelglobal.views.intensity import normalize
+from pixelglobal.views.intensity import normalize, with_channels
 
 TOLERANCE = 1e-5  # greatest difference of a feature or a logit, in units of the greatest magnitude, at least 1
 
@@ -65,14 +66,25 @@ class Parts:
         return tuple(self.model.facts["network"]["decoder_widths"])
 
     @property
+    def in_channels(self) -> int:
+        """Channels of an image: 1 of a CT."""
+        return int(self.model.facts["network"].get("in_channels", 1))
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether it takes HU; otherwise the intensities of pictures."""
+        facts = self.model.facts
+        return "grid" not in facts or StoredGrid.of(facts["grid"]).is_ct
+
+    @property
     def classes(self) -> int:
         """Background and structures; 1 if there is no classifier."""
         return 1 if self.classifier is None else self.classifier.out_channels
 
     def input_of(self, images_hu: Tensor) -> Tensor:
-        """What the network itself takes of slices [B, H, W] in HU: [B, 1, H, W], clipped and normalised."""
+        """What the network itself takes of slices [B, H, W] in HU: [B, channels, H, W], clipped and normalised."""
         scale = self.model.scale
-        return normalize(images_hu.float().clamp(scale.hu_min, scale.hu_max).unsqueeze(1), scale)
+        return normalize(with_channels(images_hu).clamp(scale.hu_min, scale.hu_max), scale)
 
 
 def parts_of(model: LoadedModel) -> Parts:

@@ -37,8 +37,8 @@ def export(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
 def _flexible_unet(nets: Any, parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
     assert parts.decoder is not None
     arguments = {
-        "in_channels": 1, "out_channels": parts.classes, "backbone": parts.encoder_name, "spatial_dims": 2,
-        "decoder_channels": parts.decoder_widths, "norm": ("batch", {"eps": 1e-5}), "pre_conv": None,
+        "in_channels": parts.in_channels, "out_channels": parts.classes, "backbone": parts.encoder_name,
+        "spatial_dims": 2, "decoder_channels": parts.decoder_widths, "norm": ("batch", {"eps": 1e-5}), "pre_conv": None,
     }  # fmt: skip
     network = nets.FlexibleUNet(**arguments).eval()
     tensors = {f"encoder.{key}": value for key, value in parts.encoder.state_dict().items()}
@@ -67,10 +67,10 @@ def _encoder(nets: Any, parts: Parts, images_hu: Tensor, path: Path) -> Certific
     block, layers = LAYERS.get(parts.encoder_name, ("bottleneck", [3, 4, 6, 3]))
     if parts.encoder_name in ("resnet101", "resnet152"):
         layers = [3, 4, 23, 3] if parts.encoder_name == "resnet101" else [3, 8, 36, 3]
-    words = (f'"{block}", {layers}, [64, 128, 256, 512], spatial_dims=2, n_input_channels=1, conv1_t_stride=2, '
-             "bias_downsample=False, feed_forward=False")  # fmt: skip
+    words = (f'"{block}", {layers}, [64, 128, 256, 512], spatial_dims=2, n_input_channels={parts.in_channels}, '
+             "conv1_t_stride=2, bias_downsample=False, feed_forward=False")  # fmt: skip
     network = nets.ResNet(
-        block, layers, [64, 128, 256, 512], spatial_dims=2, n_input_channels=1, conv1_t_stride=2,
+        block, layers, [64, 128, 256, 512], spatial_dims=2, n_input_channels=parts.in_channels, conv1_t_stride=2,
         bias_downsample=False, feed_forward=False,
     ).eval()  # fmt: skip
     write_tensors(path, dict(parts.encoder.state_dict()))

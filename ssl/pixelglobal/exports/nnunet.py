@@ -25,6 +25,8 @@ def export(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
     """
     if parts.decoder is None:
         raise ExportError("this model is an encoder without a decoder; export it with --to timm")
+    if not parts.is_ct:
+        raise ExportError("nnU-Net would normalise pictures otherwise than this model; export it with --to smp")
     plans_handler = library("nnunetv2.utilities.plans_handling.plans_handler", "see docs/how-to/export.md for nnU-Net")
     from nnunetv2.preprocessing.normalization.default_normalization_schemes import CTNormalization
     from nnunetv2.run.load_pretrained_weights import load_pretrained_weights

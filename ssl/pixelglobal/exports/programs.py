@@ -13,6 +13,7 @@ from torch.export import Dim
 from pixelglobal.evaluation.loaded_model import LoadedModel
 from pixelglobal.exports.certificate import Certificate, Parts, difference_of, library
 from pixelglobal.files import write_file
+from pixelglobal.views.intensity import with_channels
 
 
 class _Program(nn.Module):
@@ -39,10 +40,15 @@ def outputs_of(parts: Parts) -> tuple[str, ...]:
     return ("features",) if parts.decoder is not None else ("map",)
 
 
+def input_words(parts: Parts) -> str:
+    """What a program takes, for the comment behind its use."""
+    return f"float32 [B, {parts.in_channels}, H, W] {'in HU' if parts.is_ct else 'from 0 to 32767'}"
+
+
 @torch.no_grad()
 def export_torchscript(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
     """Write a traced program, and compare its outputs with ours, for this size and another."""
-    program, image = _Program(_with_one_output(parts)).eval(), images_hu.float().unsqueeze(1)
+    program, image = _Program(_with_one_output(parts)).eval(), with_channels(images_hu)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constants in a trace, which the other size proves harmless
         traced: Any = torch.jit.trace(program, image, check_trace=False)
@@ -53,7 +59,7 @@ def export_torchscript(parts: Parts, images_hu: Tensor, path: Path) -> Certifica
     usage = (
         "import torch",
         f'model = torch.jit.load("{path.name}")',
-        f"{outputs_of(parts)[0]} = model(image_hu)  # float32 [B, 1, H, W] in HU, H and W multiples of 32",
+        f"{outputs_of(parts)[0]} = model(image_hu)  # {input_words(parts)}, H and W multiples of 32",
     )
     return Certificate(path, "torch.jit", f"{outputs_of(parts)[0]} for two sizes", difference, usage)
 
@@ -63,7 +69,7 @@ def export_onnx(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
     """Write an ONNX program of any size, and compare its outputs in onnxruntime with ours, for two sizes."""
     library("onnx"), library("onnxscript")
     runtime = library("onnxruntime")
-    program, image = _Program(_with_one_output(parts)).eval(), images_hu.float().unsqueeze(1)
+    program, image = _Program(_with_one_output(parts)).eval(), with_channels(images_hu)
     rows, columns = (32 * Dim(name, min=1, max=256) for name in ("rows_32", "columns_32"))  # the encoder's stride
     shapes = {"image_hu": {0: Dim("batch", min=1, max=4096), 2: rows, 3: columns}}
 
@@ -84,7 +90,7 @@ def export_onnx(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
     usage = (
         "import onnxruntime",
         f'session = onnxruntime.InferenceSession("{path.name}")',
-        f'[{outputs_of(parts)[0]}] = session.run(None, {{"image_hu": image_hu}})  # float32 [B, 1, H, W] in HU',
+        f'[{outputs_of(parts)[0]}] = session.run(None, {{"image_hu": image_hu}})  # {input_words(parts)}',
     )
     return Certificate(path, "onnxruntime", f"{outputs_of(parts)[0]} for two sizes", max(differences), usage)
 

@@ -26,7 +26,7 @@ def export(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
     smp = library("segmentation_models_pytorch")
     arguments = {
         "encoder_name": f"tu-{parts.encoder_name}", "encoder_weights": None, "encoder_depth": len(parts.decoder_widths),
-        "decoder_channels": parts.decoder_widths, "in_channels": 1, "classes": parts.classes,
+        "decoder_channels": parts.decoder_widths, "in_channels": parts.in_channels, "classes": parts.classes,
     }  # fmt: skip
     try:
         network = smp.Unet(**arguments).eval()

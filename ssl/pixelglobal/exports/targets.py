@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pixelglobal.data.phantom import make_phantom
 from pixelglobal.data.stored_grid import StoredGrid
-from pixelglobal.data.volumes import read_volume
 from pixelglobal.evaluation.loaded_model import LoadedModel, load_model
+from pixelglobal.evaluation.predict_scans import scans_in
 from pixelglobal.exports.card import write_card
 from pixelglobal.exports.certificate import Certificate, Parts, parts_of, write_tensors
 from pixelglobal.training.checkpoints import model_folder
@@ -75,9 +75,17 @@ def exporter(to: str) -> Callable[[Parts, Tensor, Path], Certificate]:
 def _slice_of(model: LoadedModel, scan: Path | None) -> Tensor:
     """One slice [1, S, S] in HU on the grid of the model."""
     grid = StoredGrid.of(model.facts["grid"]) if "grid" in model.facts else None
+    channels = model.facts["network"].get("in_channels", 1)
     if scan is not None:
-        volume = read_volume(scan, case=scan.name, patient=scan.name)
+        cohort = scans_in(scan)
+        volume = cohort.load(cohort.cases[0], cohort.code, None)
         image_hu, spacing_mm = volume.image_hu, volume.spacing_mm
+        if (theirs := image_hu[0].size // (image_hu.shape[-1] * image_hu.shape[-2])) != channels:
+            raise ValueError(f"{scan} has {theirs} channels, and the model takes {channels}; give another --scan")
+    elif grid and not grid.is_ct:
+        shape = (1, channels, grid.image_size, grid.image_size) if channels > 1 else (1, *2 * (grid.image_size,))
+        image_hu = np.random.default_rng(0).integers(0, round(grid.hu_max), shape, np.int16)
+        spacing_mm = (1.0, 1.0, 1.0)
     else:
         image_hu, _, spacing_mm = make_phantom(
             np.random.default_rng(0), size=grid.image_size if grid else 96, n_slices=5

@@ -21,7 +21,7 @@ def export(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
     its `features_only` form.
     """
     name, x = parts.encoder_name, parts.input_of(images_hu)
-    plain: Any = timm.create_model(name, in_chans=1, num_classes=0).eval()
+    plain: Any = timm.create_model(name, in_chans=parts.in_channels, num_classes=0).eval()
     wanted, state = plain.state_dict().keys(), parts.encoder.state_dict()
     # The pyramid calls "stages.0" "stages_0".
     renamed = {key if key in wanted else key.replace("_", ".", 1): value for key, value in state.items()}
@@ -30,16 +30,16 @@ def export(parts: Parts, images_hu: Tensor, path: Path) -> Certificate:
         write_tensors(path, renamed)
         plain.load_state_dict(load_file(path))
         difference = difference_of([plain.forward_features(x)], [parts.encoder(x)[-1]], f"timm's {name}")
-        usage = ("import timm", f'model = timm.create_model("{name}", in_chans=1, num_classes=0,',
+        usage = ("import timm", f'model = timm.create_model("{name}", in_chans={parts.in_channels}, num_classes=0,',
                  f'                          checkpoint_path="{path.name}")')  # fmt: skip
         return Certificate(path, "timm", "the encoder's last feature map", difference, usage, tuple(left_out))
     write_tensors(path, state)
-    pyramid: Any = timm.create_model(name, in_chans=1, features_only=True).eval()
+    pyramid: Any = timm.create_model(name, in_chans=parts.in_channels, features_only=True).eval()
     pyramid.load_state_dict(load_file(path))
     difference = difference_of(pyramid(x), parts.encoder(x), f"timm's {name} with features_only")
     usage = (
         "import timm, safetensors.torch",
-        f'model = timm.create_model("{name}", in_chans=1, features_only=True)',
+        f'model = timm.create_model("{name}", in_chans={parts.in_channels}, features_only=True)',
         f'model.load_state_dict(safetensors.torch.load_file("{path.name}"))',
     )
     left_out.append(f"layers of timm's {name} behind the feature pyramid, which were never trained")

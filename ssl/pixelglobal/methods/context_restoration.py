@@ -2,7 +2,7 @@
 
 Source: Chen et al. 2019, "Self-supervised learning for medical image analysis using image context restoration".
 
-Shape letters: B images, S side of a square image.
+Shape letters: B images, C channels, S side of a square image.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Student(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.backbone = ResUNet(network)
-        self.head = nn.Conv2d(self.backbone.pixel_channels, 1, 1)
+        self.head = nn.Conv2d(self.backbone.pixel_channels, network.in_channels, 1)
 
     def forward(self, views: Tensor) -> Tensor:
-        """Intensities [B, 1, S, S]."""
+        """Intensities [B, channels, S, S]."""
         restored: Tensor = self.head(self.backbone(views))
         return restored
 
@@ -81,11 +81,12 @@ class ContextRestoration(Method):
 
 
 def swap_blocks(views: Tensor, block_pixels: int, swaps: int, generator: torch.Generator) -> Tensor:
-    """Views [B, 1, S, S] in each of which so many pairs of square blocks, drawn at random, have changed places."""
-    n, blocks = len(views), views.shape[-1] // block_pixels
+    """Views [B, C, S, S] in each of which so many pairs of square blocks, drawn at random, have changed places."""
+    (n, channels), blocks = views.shape[:2], views.shape[-1] // block_pixels
     chosen = torch.rand(n, blocks**2, generator=generator).argsort(1)[:, : 2 * swaps]
     order = torch.arange(blocks**2).repeat(n, 1).scatter_(1, chosen, chosen.roll(swaps, 1))
-    grid = views.view(n, blocks, block_pixels, blocks, block_pixels).transpose(2, 3).reshape(n, blocks**2, -1)
+    grid = views.view(n, channels, blocks, block_pixels, blocks, block_pixels).permute(0, 2, 4, 1, 3, 5)
+    grid = grid.reshape(n, blocks**2, -1)
     order = send(order, views.device)[:, :, None].expand_as(grid)
-    moved = grid.gather(1, order).view(n, blocks, blocks, block_pixels, block_pixels)
-    return moved.transpose(2, 3).reshape(views.shape)
+    moved = grid.gather(1, order).view(n, blocks, blocks, channels, block_pixels, block_pixels)
+    return moved.permute(0, 3, 1, 4, 2, 5).reshape(views.shape)

@@ -82,7 +82,7 @@ class Branch(nn.Module):
 
     def forward(
         self,
-        view: Float[Tensor, "B 1 H W"],
+        view: Float[Tensor, "B I H W"],
         image_M: Int64[Tensor, " M"],
         pixel_M: Int64[Tensor, " M"],
         masks: dict[str, Float[Tensor, "B _"]] | None = None,

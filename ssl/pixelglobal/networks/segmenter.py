@@ -1,6 +1,6 @@
 """The encoder-decoder with class scores, and the labels it predicts.
 
-Shape letters: B images, H rows, W columns, L labels, Z slices of a scan.
+Shape letters: B images, C and I channels of an image, H rows, W columns, L labels, Z slices of a scan.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pixelglobal.config.schema import Config
 from pixelglobal.devices import autocast
 from pixelglobal.networks.unet import ResUNet
-from pixelglobal.views.intensity import HuScale, normalize
+from pixelglobal.views.intensity import HuScale, normalize, with_channels
 
 
 class Segmenter(nn.Module):
@@ -23,7 +23,7 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.pixel_channels, classes, 1)
 
-    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B L H W"]:
+    def forward(self, x: Float[Tensor, "B I H W"]) -> Float[Tensor, "B L H W"]:
         """The score of each label at each pixel of slices."""
         scores: Tensor = self.classifier(self.backbone(x))
         return scores
@@ -41,13 +41,13 @@ class Segmenter(nn.Module):
 
 @torch.no_grad()
 def predict_labels(
-    model: nn.Module, images_hu: Int16[Tensor, "Z H W"], scale: HuScale, config: Config, device: torch.device
+    model: nn.Module, images_hu: Int16[Tensor, "Z *C H W"], scale: HuScale, config: Config, device: torch.device
 ) -> UInt8[Tensor, "Z H W"]:
     """Label maps, on the CPU, of the stored slices of a scan."""
     model.eval()
     labels = []
     for images in torch.split(images_hu, config.evaluate.batch_size):
-        x = normalize(images.to(device).float().unsqueeze(1), scale)
+        x = normalize(with_channels(images.to(device)), scale)
         with autocast(device, config.finetune.precision):
             scores = model(x.contiguous(memory_format=torch.channels_last))
         labels.append(scores.argmax(1).to(torch.uint8).cpu())

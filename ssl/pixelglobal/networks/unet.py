@@ -1,6 +1,7 @@
 """The networks: a residual U-Net over any timm encoder, and the heads that project its vectors and pixels.
 
-Shape letters: B images, H rows, W columns, C channels, h map rows, w map columns, M matched pixel pairs.
+Shape letters: B images, I channels of an image, H rows, W columns, C channels, h map rows, w map columns, M matched
+pixel pairs.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class ResUNet(nn.Module):
     def __init__(self, config: Network) -> None:
         super().__init__()
         try:
-            self.encoder = timm.create_model(config.encoder, pretrained=False, in_chans=1, features_only=True)
+            self.encoder = timm.create_model(
+                config.encoder, pretrained=False, in_chans=config.in_channels, features_only=True
+            )
         except RuntimeError as error:
             similar = timm.list_models(f"*{config.encoder[:6]}*")[:8]
             raise ValueError(
@@ -86,12 +89,12 @@ class ResUNet(nn.Module):
         self.vector_channels = channels[-1]
         self.pixel_channels = config.decoder_widths[-1]
 
-    def encode(self, x: Float[Tensor, "B 1 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+    def encode(self, x: Float[Tensor, "B I H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """The encoder's maps, fine to coarse; the last is the z of the paper."""
         maps: list[Tensor] = self.encoder(x)
         return maps
 
-    def forward(self, x: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:
+    def forward(self, x: Float[Tensor, "B I H W"]) -> Float[Tensor, "B C H W"]:
         """Pixel features y of slices, whose sides must be multiples of the encoder's stride."""
         y: Tensor = self.decoder(self.encode(x))
         return y

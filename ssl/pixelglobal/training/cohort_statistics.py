@@ -27,7 +27,7 @@ from pixelglobal.data.store import Store
 from pixelglobal.data.stored_grid import StoredGrid, crop_slices
 from pixelglobal.devices import send
 from pixelglobal.files import read_json_object, write_json
-from pixelglobal.views.intensity import HuScale, normalize
+from pixelglobal.views.intensity import HuScale, normalize, with_channels
 
 FILE = "cohort_statistics.json"
 FALSE_FLAG_RATE = 0.05  # of a scan of the training cohort, over the three groups together
@@ -49,6 +49,15 @@ class Description:
     features: np.ndarray
 
 
+def evenly_spaced(n_slices: int) -> np.ndarray:
+    """The indices of at most SLICES_FOR_FEATURES slices of a scan, from its first to its last.
+
+    >>> evenly_spaced(3).tolist(), len(evenly_spaced(200))
+    ([0, 1, 2], 32)
+    """
+    return np.unique(np.linspace(0, n_slices - 1, SLICES_FOR_FEATURES).round().astype(int))
+
+
 @torch.no_grad()
 def describe(
     images_hu: np.ndarray,
@@ -65,13 +74,13 @@ def describe(
     """
     field_mm = (shape[0] * spacing_mm[1], shape[1] * spacing_mm[2])
     rows, columns = (crop_slices(n, grid.image_size)[0] for n in grid.size_on(shape, spacing_mm))
-    chosen = np.unique(np.linspace(0, len(images_hu) - 1, SLICES_FOR_FEATURES).round().astype(int))
-    x = normalize(send(torch.from_numpy(images_hu[chosen]), device).float().unsqueeze(1), scale)
+    chosen = evenly_spaced(len(images_hu))
+    x = normalize(with_channels(send(torch.from_numpy(images_hu[chosen]), device)), scale)
     encoder.eval()
     features = encoder(x.contiguous(memory_format=torch.channels_last))[-1].float().mean((0, 2, 3))
     return Description(
         geometry=np.log([*spacing_mm, *field_mm]),
-        hu=np.percentile(images_hu[:, rows, columns], HU_PERCENTILES),
+        hu=np.percentile(images_hu[..., rows, columns], HU_PERCENTILES),
         features=features.cpu().numpy().astype(np.float64),
     )
 
@@ -129,8 +138,9 @@ class CohortStatistics:
         if name == "geometry":
             seen, mean = math.exp(values[worst]), math.exp(group.mean[worst])
             return f"{GEOMETRY[worst]} is {seen:.3g}, of the training scans about {mean:.3g}"
-        seen, mean = values[worst], group.mean[worst]
-        return f"the {HU_PERCENTILES[worst]}th percentile is {seen:.0f} HU, of the training scans about {mean:.0f} HU"
+        seen, mean, unit = values[worst], group.mean[worst], "" if no_ct(np.array(group.mean)) else " HU"
+        percentile = f"the {HU_PERCENTILES[worst]}th percentile"
+        return f"{percentile} is {seen:.0f}{unit}, of the training scans about {mean:.0f}{unit}"
 
 
 def no_ct(hu: np.ndarray) -> str | None:

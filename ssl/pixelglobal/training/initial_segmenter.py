@@ -17,7 +17,7 @@ from pixelglobal.networks.segmenter import Segmenter
 from pixelglobal.networks.unet import ResUNet
 from pixelglobal.seeds import derive, seeded
 from pixelglobal.training.checkpoints import read_model, transfer
-from pixelglobal.training.pretrain import hu_scale
+from pixelglobal.training.pretrain import hu_scale, refuse_other_channels
 from pixelglobal.views.intensity import HuScale
 
 
@@ -48,6 +48,7 @@ def initial_segmenter(
     Raises ValueError if the folder holds another kind of model, weights of another network, or weights that were
     trained on another range of HU than the store has.
     """
+    refuse_other_channels(config, store)
     model = seeded(
         lambda: Segmenter(ResUNet(config.network), len(store.structures) + 1), derive(config.seed, "segmenter weights")
     )
@@ -69,6 +70,11 @@ def initial_segmenter(
         raise ValueError(
             f"{pretrained} was trained on HU clipped to [{scale.hu_min}, {scale.hu_max}], but {store.root} is clipped "
             f"to [{store.hu_min}, {store.hu_max}]; prepare the cohort again with the range of the weights"
+        )
+    if (channels := saved["network"].get("in_channels", 1)) != store.channels:
+        raise ValueError(
+            f"{pretrained} was trained on slices of {channels} channels, but {store.root} has {store.channels}; "
+            "pre-train on pictures with as many channels"
         )
     trained = saved.get("parts", ["decoder", "encoder"])  # what the method has trained of the encoder-decoder
     wanted = ("encoder", "decoder") if config.finetune.transfer == "encoder_decoder" else ("encoder",)

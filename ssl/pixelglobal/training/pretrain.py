@@ -43,6 +43,7 @@ def pretrain(config: Config, scans: Scans, stream: Stream, run: Run, device: tor
     step is not finite, with the step, the terms and the slices, leaving the last checkpoint as it was.
     """
     settings = config.pretrain
+    refuse_other_channels(config, scans)
     scale = hu_scale(config, scans)
     method = _new_method(config, scans, device)
     optimizer, weights = pretraining_optimizer(method.trainable(), settings), list(method.trainable().parameters())
@@ -137,6 +138,11 @@ def _new_method(config: Config, scans: Scans, device: torch.device) -> Method:
     new = method_class(config.pretrain.method)
     method = place(seeded(lambda: new(config), derive(config.pretraining_seed, "weights")), device)
     assert isinstance(method, Method)
+    if not scans.grid.is_ct and any(method.view_plan(stage).anatomy for stage in range(method.stages)):
+        raise ValueError(
+            f"{scans.root} holds pictures, and {method.name} restores the HU of a body; choose another method, such "
+            "as pixel_global"
+        )
     seen = scans.cases["case"].isin(pretraining_cases(config, scans))
     if (patients := scans.cases[seen]["patient"].nunique()) < method.fewest_patients:
         raise ValueError(
@@ -144,6 +150,15 @@ def _new_method(config: Config, scans: Scans, device: torch.device) -> Method:
             f"slice with one of another patient; prepare scans of {method.fewest_patients} patients or more"
         )
     return method
+
+
+def refuse_other_channels(config: Config, scans: Scans) -> None:
+    """Raise ValueError if the network takes another number of channels than the slices have."""
+    if config.network.in_channels != scans.channels:
+        raise ValueError(
+            f"{scans.root} has slices of {scans.channels} channels, and network.in_channels="
+            f"{config.network.in_channels}; set network.in_channels={scans.channels}"
+        )
 
 
 def hu_scale(config: Config, scans: Scans) -> HuScale:

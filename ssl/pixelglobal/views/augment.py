@@ -1,6 +1,6 @@
 """One draw of the augmentation, and slices and labels rendered through it.
 
-Shape letters: B images, H rows, W columns, S side of a square image, L labels.
+Shape letters: B images, C and I channels of an image, H rows, W columns, S side of a square image, L labels.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 from pixelglobal.config.schema import Augmentation, Finetune, Views
 from pixelglobal.devices import send
 from pixelglobal.views.geometry import read_view, view_map
-from pixelglobal.views.intensity import HuScale, normalize
+from pixelglobal.views.intensity import HuScale, normalize, with_channels
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,16 @@ def _finish_draw(
 
 
 def render(
-    images_hu: Int16[Tensor, "B H W"], draw: ViewDraw, side: int, scale: HuScale
-) -> Float32[Tensor, "B 1 {side} {side}"]:
+    images_hu: Int16[Tensor, "B *C H W"], draw: ViewDraw, side: int, scale: HuScale
+) -> Float32[Tensor, "B I {side} {side}"]:
     """Network inputs from slices in HU: views are cut, their intensities changed and z-scored.
 
     Contrast acts around the view's own mean and gamma on intensities scaled to [0, 1] over the clip range, as in
-    PGL; outside the slice there is air. Everything runs on the device of the images.
+    PGL, the same for all channels of a picture; outside the slice there is air. Everything runs on the device of the
+    images.
     """
     unit = (images_hu.float() - scale.hu_min) / (scale.hu_max - scale.hu_min)
-    view = read_view(unit.unsqueeze(1), draw.maps, side)
+    view = read_view(with_channels(unit), draw.maps, side)
     mean = view.mean((1, 2, 3), keepdim=True)
     view = ((view - mean) * draw.contrast.view(-1, 1, 1, 1) + mean).clamp(0, 1)
     view = view ** draw.gamma.view(-1, 1, 1, 1)

@@ -1,13 +1,13 @@
-"""From HU to network inputs: the clip range and the z-score.
+"""From HU, or intensities of pictures, to network inputs: the clip range and the z-score.
 
-Shape letters: B images, H rows, W columns.
+Shape letters: B images, I channels of an image, H rows, W columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 
@@ -22,8 +22,17 @@ class HuScale:
     scope: str = "dataset"  # "slice": every slice its own mean and std
 
 
-def normalize(hu: Float[Tensor, "B 1 H W"], scale: HuScale) -> Float[Tensor, "B 1 H W"]:
-    """The z-score of intensities in HU, over the data set or over each slice."""
+def with_channels(images: Num[Tensor, "B *C H W"]) -> Float[Tensor, "B I H W"]:
+    """Slices [B, H, W] of a CT, or [B, C, H, W] of pictures, as real numbers with an axis of channels."""
+    real = images.float()
+    return real.unsqueeze(1) if real.ndim == 3 else real
+
+
+def normalize(hu: Float[Tensor, "B I H W"], scale: HuScale) -> Float[Tensor, "B I H W"]:
+    """The z-score of intensities in HU, over the data set or over each slice.
+
+    All channels of a picture have one mean and one deviation, so that colours keep their proportions.
+    """
     if scale.scope == "slice":
         std = hu.std((1, 2, 3), keepdim=True).clamp_min(1.0)  # an empty slice has no spread; 1 HU keeps it finite
         return (hu - hu.mean((1, 2, 3), keepdim=True)) / std

@@ -4,7 +4,8 @@ A batch of our method is made of pairs of slices of different patients: slice i 
 both views, so each is the other's x~ ("we randomly sample another training image and apply the same data
 augmentations"). All random numbers come from an explicit CPU generator; pixels are moved on the device of the images.
 
-Shape letters: B images, H rows, W columns, S side of a square image, M matched pixel pairs.
+Shape letters: B images, C and I channels of an image, H rows, W columns, S side of a square image, M matched pixel
+pairs.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,8 @@ from pixelglobal.views.intensity import HuScale
 class ViewPair:
     """Everything a method needs of a batch: both views and the matched pixel pairs ("twins") between them."""
 
-    view_1: Float[Tensor, "B 1 S S"]
-    view_2: Float[Tensor, "B 1 S S"]
+    view_1: Float[Tensor, "B I S S"]
+    view_2: Float[Tensor, "B I S S"]
     image_M: Int64[Tensor, " M"]  # the image of a pair of twins; the pairs of i and i + B/2 come in the same order
     pixel_1_M: Int64[Tensor, " M"]  # the twin's flat pixel index in view 1
     pixel_2_M: Int64[Tensor, " M"]  # the twin's flat pixel index in view 2
@@ -98,7 +99,7 @@ def matched_pixels(
 
 
 def make_view_pair(
-    images_hu: Int16[Tensor, "B H W"],
+    images_hu: Int16[Tensor, "B *C H W"],
     has_partner: Bool[Tensor, " B"],
     plan: ViewPlan,
     scale: HuScale,
@@ -109,7 +110,7 @@ def make_view_pair(
     Without `plan.match` (no loss on pixels) the lists of twins are empty. The dictionary is made on the CPU, where the
     draws are: its length is then known without waiting for the device of the images.
     """
-    n, height, width = images_hu.shape
+    n, (height, width) = len(images_hu), images_hu.shape[-2:]
     device, side = images_hu.device, plan.views.crop_size
     draws = n // 2 if plan.partners else n
     draw_1, draw_2 = (draw_views(draws, plan.views, width, generator, plan.crop_area) for _ in range(2))

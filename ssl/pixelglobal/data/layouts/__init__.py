@@ -22,7 +22,7 @@ from typing import Protocol
 
 from pixelglobal.config.schema import Prepare
 from pixelglobal.data.cohorts import PRETRAINING, Cohort
-from pixelglobal.data.layouts import amos, btcv, dicom, flare, kits, msd, nnunet, ribfrac, totalsegmentator
+from pixelglobal.data.layouts import amos, btcv, dicom, flare, images, kits, msd, nnunet, ribfrac, totalsegmentator
 from pixelglobal.data.layouts import folder as plain_folder
 
 
@@ -47,7 +47,7 @@ NAMED: dict[str, Layout] = {
     "flare": flare,
     "btcv": btcv,
 }
-GENERAL: dict[str, Layout] = {"msd": msd, "nnunet": nnunet, "dicom": dicom, "folder": plain_folder}
+GENERAL: dict[str, Layout] = {"msd": msd, "nnunet": nnunet, "dicom": dicom, "images": images, "folder": plain_folder}
 
 
 def read_cohort(folder: Path, settings: Prepare | None = None) -> Cohort:
@@ -81,6 +81,7 @@ def layout_of(folder: Path) -> str:
         if fitting:
             return fitting[0]
     raise ValueError(
-        f"{folder}: neither dataset.json nor any scan (.nii, .nii.gz, .nrrd, .mha, .mhd or DICOM) in a known place; "
-        f"expected one of the layouts {', '.join(NAMED | GENERAL)}, see docs/reference/layouts.md"
+        f"{folder}: neither dataset.json nor any scan (.nii, .nii.gz, .nrrd, .mha, .mhd or DICOM) or picture "
+        f"(.png, .jpg or .tif) in a known place; expected one of the layouts {', '.join(NAMED | GENERAL)}, see "
+        "docs/reference/layouts.md"
     )
