@@ -8,17 +8,19 @@ or GPU it uses. So nothing waits for something that holds what it waits for, on 
 from __future__ import annotations
 
 import functools
-import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ray import tune
 
 from experiments import FOLDER
 from experiments.runner.execution import finetune_and_evaluate_once, pretrain_once
+from experiments.runner.follow import following
 from experiments.runner.pipeline import Pipeline, pipeline_of
 from experiments.studies.study import StudyRun
 from pixelglobal.cluster.resources import gpus_each, start_ray, trials_at_once
@@ -100,25 +102,31 @@ def _pretrain_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the first round."""
     pipeline = _opened(space["run"])
     assert pipeline.pretrain is not None
-    pretrain_once(pipeline)
-    tune.report({"seconds": pipeline.pretrain.seconds, **_last_metrics(pipeline.pretrain.folder)})
+    with following(pipeline.pretrain.folder, _report_epoch) as last:
+        pretrain_once(pipeline)
+    tune.report({**last, "seconds": pipeline.pretrain.seconds, "test_dice": math.nan})
 
 
 @_tried_again_if_it_helps
 def _finish_trial(space: dict[str, Any]) -> None:
     """One Tune trial of the second round: fine-tune, then evaluate."""
     pipeline = _opened(space["run"])
-    finetune_and_evaluate_once(pipeline, Path(space["run"]["out"]))
+    with following(pipeline.finetune.folder, _report_epoch) as last:
+        finetune_and_evaluate_once(pipeline, Path(space["run"]["out"]))
     seconds = pipeline.finetune.seconds + pipeline.evaluate.seconds
-    tune.report({"seconds": seconds, **_last_metrics(pipeline.finetune.folder)})
+    tune.report({**last, "seconds": seconds, "test_dice": _test_dice(pipeline)})
 
 
-def _last_metrics(folder: Path) -> dict[str, float]:
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return {}
-    last = json.loads(path.read_text().splitlines()[-1])
-    return {key: value for key, value in last.items() if isinstance(value, int | float)}
+def _report_epoch(metrics: Mapping[str, float]) -> None:
+    """An epoch as a result of the trial; progress.csv has the columns of the first one, so it has those of the end."""
+    tune.report({**metrics, "seconds": math.nan, "test_dice": math.nan})
+
+
+def _test_dice(pipeline: Pipeline) -> float:
+    """The mean over structures of the mean 3-D Dice over test scans."""
+    rows = pd.read_parquet(pipeline.rows, columns=["slice_index", "contoured", "structure", "dice"])
+    volumes = rows[(rows["slice_index"] == -1) & rows["contoured"]]
+    return float(volumes.groupby("structure")["dice"].mean().mean())
 
 
 @dataclass(frozen=True)

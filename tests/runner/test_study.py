@@ -115,6 +115,31 @@ def test_tune_s_own_tools_can_browse_it(study):
 
 
 @pytest.mark.cluster
+def test_tune_has_the_curve_and_the_end_of_every_training(study):
+    """One row of progress.csv for each epoch and one for the end, as ResultGrid and TensorBoard read them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = study[0]
+    for path in out.glob("tune/*/*/progress.csv"):
+        table = pd.read_csv(path)
+        stage = "pretrain" if "-pretrain-" in path.parent.parent.name else "finetune"
+        [own] = [f for f in out.glob(f"stages/{stage}-*/metrics.jsonl") if _is_of(f.parent, path, stage, out)]
+        epochs = {json.loads(line)["epoch"] for line in own.read_text().splitlines()}
+        assert len(table) == len(epochs) + 1
+        assert table["loss"].notna().all()
+        assert table["seconds"].notna().tolist() == [False] * len(epochs) + [True]
+        assert table["test_dice"].notna().iloc[-1] == (stage == "finetune")
+        events = EventAccumulator(str(path.parent)).Reload()
+        assert len(events.Scalars("ray/tune/loss")) == len(table)
+
+
+def _is_of(folder, path, stage, out):
+    """Whether a stage is that of a trial, by the method of the run."""
+    runs = pd.read_parquet(out / "runs.parquet")
+    return folder.name in set(runs[runs["method"] == path.parent.name.split("-")[1]][stage].dropna())
+
+
+@pytest.mark.cluster
 def test_a_failed_run_is_named_and_the_others_are_reported(study, store, tmp_path):
     out, words, *_ = study
     broken = shutil.copytree(out, tmp_path / "out")
