@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from experiments.report.browse import server_of
+from pixelglobal.files import digest_of
 from tests.browser import needs_chromium
 from tests.support import ROOT, TINY, experiments
 
@@ -152,7 +153,10 @@ def test_a_failed_run_is_named_and_the_others_are_reported(study, store, tmp_pat
         if json.loads((stage / "stage.json").read_text())["finetuned"] == finetuned:
             shutil.rmtree(stage)
     weights = pretrained / "model/model.safetensors"
-    weights.write_bytes(b"x" * weights.stat().st_size)  # as long as it was: damage that only reading finds
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    done = json.loads((pretrained / "done.json").read_text())  # else the damage is seen, and the stage is run again
+    done["sha256"]["model/model.safetensors"] = digest_of(weights)
+    (pretrained / "done.json").write_text(json.dumps(done))
     words = [broken if w == out else w for w in words]
     answer = experiments("run", *words)
     assert answer.returncode == 1

@@ -1,4 +1,4 @@
-"""Each structure's largest connected component: what a network sees far from it is a ghost."""
+"""Each structure's largest connected component: what a network sees far from it is a false positive."""
 
 from __future__ import annotations
 
