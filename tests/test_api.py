@@ -21,7 +21,18 @@ from pixelglobal.cli import app
 from pixelglobal.data.store import Store
 from tests.support import TINY
 
-FUNCTIONS = ("compare", "evaluate", "export", "finetune", "load_model", "predict", "prepare", "pretrain", "score")
+FUNCTIONS = (
+    "compare",
+    "evaluate",
+    "export",
+    "finetune",
+    "load_model",
+    "predict",
+    "prepare",
+    "pretrain",
+    "score",
+    "suggest",
+)
 
 
 def example_of(function):
@@ -42,7 +53,7 @@ def after_the_examples(phantom_folder, tmp_path_factory):
     variables = {"pg": type("pg", (), {name: staticmethod(function) for name, function in tiny.items()})}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in ("prepare", "pretrain", "finetune", "evaluate", "predict", "load_model", "export"):
+        for name in ("prepare", "pretrain", "finetune", "evaluate", "predict", "load_model", "export", "suggest"):
             assert example_of(getattr(api, name)), name
             exec(example_of(getattr(api, name)), variables)
         for method in (pg.Model.predict, pg.Model.evaluate):

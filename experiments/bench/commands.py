@@ -123,6 +123,30 @@ def finetuning(
     _finish(findings, json)
 
 
+@app.command()
+def suggestion(
+    store: Annotated[Path, typer.Option(help="A prepared store, whose test split is not read.")],
+    rows: Annotated[
+        Path, typer.Option(help="A CSV file to which every draw adds its rows. Its draws are not trained again.")
+    ],
+    draws: Annotated[int, typer.Option(help="The number of draws of the first patients, each with its seed.")] = 10,
+    steps: Annotated[int, typer.Option(help="Fine-tuning steps.")] = 300,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A setting that differs from preset small. Give it again for more.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Compare patients that `pixelglobal suggest` adds to a few labelled ones with patients at random."""
+    import torch
+
+    from experiments.bench.suggestion import bench_suggestion
+    from pixelglobal.data.store import Store
+
+    torch.set_num_threads(1)
+    findings = bench_suggestion(Store.open(store), rows, range(draws), overrides=setting or (), steps=steps)
+    _finish(findings, json)
+
+
 def _finish(findings: Findings, json: Path | None) -> None:
     findings.show(Console())
     if json is not None:

@@ -116,10 +116,10 @@ def _score(name: str, config: Config, store: Store, n_patients: int, n_scored: i
     if name in PEERS:
         model, scale = train_peer(name, config, store, labelled)
     else:
-        model, scale = _finetuned(config, store, labelled)
+        model, scale = finetuned(config, store, labelled)
     seconds = time.perf_counter() - began
     cases = development_patients(store, labelled, config.seed, n_scored)
-    dice = pd.DataFrame([_dice_of(model, scale, store, case, config) for case in cases], columns=store.structures)
+    dice = pd.DataFrame([dice_of(model, scale, store, case, config) for case in cases], columns=store.structures)
     in_draw = np.any([store.contoured(case) for case in labelled], axis=0)
     complete = np.all([store.contoured(case) for case in (*store.splits.train, *store.splits.validation)], axis=0)
     means = 100 * dice.mean()
@@ -131,7 +131,7 @@ def _score(name: str, config: Config, store: Store, n_patients: int, n_scored: i
     }
 
 
-def _finetuned(config: Config, store: Store, labelled: Sequence[str]) -> tuple[Segmenter, HuScale]:
+def finetuned(config: Config, store: Store, labelled: Sequence[str]) -> tuple[Segmenter, HuScale]:
     """The library's own fine-tuning; without validation, the last weights are kept."""
     with tempfile.TemporaryDirectory() as folder:
         run = LocalRun(Path(folder))
@@ -139,7 +139,7 @@ def _finetuned(config: Config, store: Store, labelled: Sequence[str]) -> tuple[S
         return load_segmenter(path, CPU)[:2]
 
 
-def _dice_of(model: Segmenter, scale: HuScale, store: Store, case: str, config: Config) -> list[float]:
+def dice_of(model: Segmenter, scale: HuScale, store: Store, case: str, config: Config) -> list[float]:
     """3-D Dice of each structure on the stored grid; NaN where it was not contoured."""
     batch = store.read_case(case)
     predicted = predict_labels(model, batch.image_hu, scale, config, CPU)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         prepare,
         pretrain,
         score,
+        suggest,
     )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "score",
+    "suggest",
 ]
 
 

@@ -11,11 +11,24 @@ from pixelglobal.commands.doctor import doctor
 from pixelglobal.commands.pipeline import evaluate, finetune, prepare, pretrain, uncertainty
 from pixelglobal.commands.prediction import export, predict
 from pixelglobal.commands.scoring import score, significance
+from pixelglobal.commands.suggestion import suggest
 from pixelglobal.files import WriteError
 from pixelglobal.version import __version__
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-for command in (prepare, pretrain, finetune, evaluate, predict, uncertainty, export, score, significance, doctor):
+for command in (
+    prepare,
+    pretrain,
+    finetune,
+    evaluate,
+    predict,
+    uncertainty,
+    suggest,
+    export,
+    score,
+    significance,
+    doctor,
+):
     app.command()(command)
 
 
