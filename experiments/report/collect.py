@@ -13,6 +13,7 @@ from experiments.report.figures import Curve, Overlay
 from experiments.report.uncertainty import UncertaintyPicture
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.run_list import flat_settings
+from experiments.studies.verdict import primary_endpoint
 from pixelglobal.data.volumes import read_labels
 from pixelglobal.devices import default_device
 from pixelglobal.evaluation.uncertainty_maps import uncertainty_maps
@@ -123,10 +124,9 @@ def run_table(pipelines: Sequence[Pipeline]) -> list[dict[str, Any]]:
         }
         if done:
             rows = pd.read_parquet(pipeline.rows)
-            volumes = rows[(rows["slice_index"] == -1) & rows["contoured"]]
             commit = json.loads((pipeline.evaluate.folder / "environment.json").read_text())["commit"]
             record["commit"] = commit if commit.startswith("source-") else commit[:7]
-            record["mean DSC (%)"] = f"{volumes.groupby('structure')['dice'].mean().mean() * 100:.2f}"
+            record["mean DSC (%)"] = f"{primary_endpoint(rows).mean(pipeline.run.method, None):.2f}"
         for stage in (pipeline.pretrain, pipeline.finetune, pipeline.evaluate):
             if stage is not None:
                 record[f"{stage.kind} (s)"] = f"{stage.seconds:.0f}" if stage.is_complete else ""

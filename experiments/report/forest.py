@@ -79,7 +79,7 @@ def _gain(
     method, baseline = contrast.method, contrast.baseline
     runs = {name: list(seeds) or table.runs[name] for name in (method, baseline)}  # without shared ones, all of each
     kept = table.with_runs(runs)
-    differences = kept.contributions(method, structure).mean(0) - kept.contributions(baseline, structure).mean(0)
+    differences = kept.unit_means(method, structure) - kept.unit_means(baseline, structure)
     low, high = None, None
     if len(differences) > 1:
         low, high = mean_interval(differences, RESAMPLES, np.random.default_rng(0))

@@ -12,15 +12,18 @@ from matplotlib.figure import Figure
 
 from experiments.report.figures import GREY, print_style
 from experiments.report.palette import Look
+from experiments.studies.verdict import primary_endpoint
 from pixelglobal.tables.contrasts import AVERAGE
 
 
 def patient_dots(rows: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
     """One record for each method, seed and patient: mean DSC (%) and mean HD (mm) over the patient's structures.
 
-    A distance is None where a structure was missed. rows: of one cohort and number of labelled patients.
+    Structures that no labelled patient of the run showed are left out, as in tables. A distance is None where a
+    structure was missed. rows: of one cohort and number of labelled patients.
     """
     volumes = rows[(rows["slice_index"] == -1) & rows["contoured"].astype(bool) & rows["method"].isin(methods)]
+    volumes = volumes[volumes["labelled"] != False] if "labelled" in volumes else volumes  # noqa: E712  # NaN: unknown
     columns = ["dice", *(["hausdorff_mm"] if "hausdorff_mm" in volumes else [])]
     each = volumes.groupby(["method", "seed", "patient"], sort=False)
     means, cases = each[columns].mean(), each["case"].first() if "case" in volumes else None
@@ -37,11 +40,9 @@ def patient_dots(rows: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, A
 
 
 def averages(rows: pd.DataFrame, methods: Sequence[str]) -> dict[str, float]:
-    """The average DSC (%) of each method as tables print it: over patients, then over structures."""
-    volumes = rows[(rows["slice_index"] == -1) & rows["contoured"].astype(bool)]
-    of_structures = volumes.groupby(["method", "structure", "patient"])["dice"].mean()
-    means = of_structures.groupby(["method", "structure"]).mean().groupby("method").mean() * 100
-    return {method: float(means[method]) for method in methods}
+    """The average DSC (%) of each method as tables print it."""
+    table = primary_endpoint(rows)
+    return {method: table.mean(method, None) for method in methods}
 
 
 def draw_patients(rows: pd.DataFrame, looks: Mapping[str, Look], *, width_cm: float) -> Figure:

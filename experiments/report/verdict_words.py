@@ -61,7 +61,7 @@ def _gain(one: ContrastResult) -> str:
     return (
         f"{method_words(one.contrast.method)} {verb} {points:.2f} DSC points {against} "
         f"{_lower(method_words(one.contrast.baseline))} (95 % interval of the gain {c.low:+.2f} to {c.high:+.2f}, "
-        f"corrected {p}; {c.n_runs} training runs, {c.n_patients} test patients)"
+        f"corrected {p}; {one.runs.replace('runs', 'training runs', 1)}, {c.n_patients} test patients)"
     )
 
 

@@ -155,8 +155,8 @@ def test_only_the_body_has_an_uncertainty_and_it_is_read_by_distance_from_border
 def rows_of(values, seeds=(0, 1)):
     """values: {method: Dice of patient i}; the rows of two structures, one of which is in no contour of patient 0."""
     return pd.DataFrame(
-        {"method": m, "seed": seed, "patient": f"p{i}", "slice_index": index, "structure": s, "dice": dice,
-         "contoured": not (i == 0 and s == "B")}
+        {"method": m, "seed": seed, "patient": f"p{i}", "case": f"p{i}", "slice_index": index, "structure": s,
+         "dice": dice, "contoured": not (i == 0 and s == "B")}
         for m, all_dice in values.items() for seed in seeds for i, dice in enumerate(all_dice)
         for s in "AB" for index in (0, -1)
     )  # fmt: skip
@@ -170,11 +170,6 @@ def test_every_patient_and_seed_is_a_dot_and_every_patient_a_line():
     assert sorted(dots[:, 0].round()) == sorted([50, 60, 70, 60, 70, 80] * 2)
     assert len(axis.lines) == 3
     assert {t.get_text() for t in axis.texts} == {"62.5", "72.5"}  # the mean over structures
-
-
-def test_a_patient_that_one_method_lacks_breaks_nothing():
-    rows = rows_of({"random": [0.5, 0.6, 0.7], "full": [0.6, 0.7]})
-    assert svg(draw_patients(rows, looks(["random", "full"]), width_cm=SINGLE_CM))
 
 
 def test_curves_of_many_methods_with_gaps():

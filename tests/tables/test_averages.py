@@ -1,8 +1,10 @@
 """The average of runs whose labelled patients lack a structure, and runs that share a pre-training."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from experiments.report.patients import averages, patient_dots
 from pixelglobal.tables.averages import score_table
 from pixelglobal.tables.comparison import comparison_table
 from pixelglobal.tables.contrasts import method_contrasts
@@ -53,6 +55,24 @@ def test_runs_from_one_pretraining_are_one_piece_of_evidence():
     assert contrast.difference == pytest.approx(table.mean("full", None) - table.mean("random", None))
     [alone] = method_contrasts(table_of(rows().drop(columns="pretraining_seed")), "full", None)
     assert alone.n_runs == 6
+
+
+def test_the_gain_is_the_difference_of_the_printed_means_however_draws_share_pretrainings():
+    """Structure B is labelled in 2 draws of pre-training 0 and in one of each other; each pre-training counts once."""
+    made = rows()
+    made = made.assign(labelled=made["labelled"] | made["seed"].isin([3]))
+    shift = np.where((made["method"] == "full") & (made["pretraining_seed"] == 0), 0.2, 0.0)
+    table = table_of(made.assign(dice=made["dice"] / 2 + shift))
+    draws = table.labelled["full"][:, table.structures.index("B")]
+    shared = [table.pretraining[seed] for seed, there in zip(table.runs["full"], draws, strict=True) if there]
+    assert sorted(shared) == [0, 0, 1, 2]
+    for structure in ("A", "B", None):
+        [contrast] = method_contrasts(table, "full", structure)
+        means = {method: table.mean(method, structure) for method in table.values}
+        assert means["full"] - means[str(contrast.method_b)] == pytest.approx(contrast.difference)
+    dots = pd.DataFrame(patient_dots(made, ["full"]))
+    assert len(dots) == made[made["method"] == "full"].groupby(["seed", "patient"]).ngroups
+    assert averages(made, ["full"]) == {"full": table_of(made).mean("full", None)}
 
 
 def test_the_card_names_what_is_left_out():

@@ -171,12 +171,13 @@ PLOTS.learning = (place, { points }, width) => {
   const methods = [...new Set(points.map(p => p.method))], counts = [...new Set(points.map(p => p.patients))].sort((a, b) => a - b);
   const x = p => Math.log(p.patients) + (methods.indexOf(p.method) - (methods.length - 1) / 2) * 0.05;
   const runs = points.flatMap(p => p.runs.map(run => ({ ...p, ...run })));
-  const figure = Plot.plot({ width: Math.min(width, 760), height: 340, marginLeft: 46, marginBottom: 40, y: { label: "average DSC (%)", grid: true, labelArrow: "none" }, symbol: { domain: methods, range: methods.map(m => lookOf[m].symbol) },
+  const figure = Plot.plot({ width: Math.min(width, 760), height: 340, marginLeft: 46, marginBottom: 40, y: { label: "average DSC (%)", grid: true, labelArrow: "none", nice: true, inset: 6 }, symbol: { domain: methods, range: methods.map(m => lookOf[m].symbol) },
     x: { label: "labelled patients", labelAnchor: "center", labelArrow: "none", ticks: counts.map(Math.log), tickFormat: v => String(Math.round(Math.exp(v))) },
     marks: [...methods.map(method => Plot.line(points.filter(p => p.method === method), { x, y: "mean", stroke: lookOf[method].paint, strokeWidth: 2, strokeDasharray: lookOf[method].dash.join(" ") || null })),
       Plot.link(points.filter(p => p.low !== null), { x1: x, x2: x, y1: "low", y2: "high", stroke: p => lookOf[p.method].paint, strokeWidth: 1.4 }),
       Plot.dot(runs, { x, y: "value", fill: "var(--paper)", stroke: p => lookOf[p.method].paint, r: 2.5 }),
-      Plot.text(runs, { x, y: "value", text: "seed", dx: 7, fontSize: 9, fill: "var(--soft)" }),
+      // Seeds are printed where they can be read; the pointer tells them otherwise.
+      Plot.text(new Set(runs.map(r => r.seed)).size <= 5 ? runs : [], { x, y: "value", text: "seed", dx: 7, fontSize: 9, fill: "var(--soft)" }),
       Plot.dot(points, { x, y: "mean", fill: p => lookOf[p.method].paint, symbol: "method", r: 5 }),
       Plot.tip(runs, Plot.pointer({ x, y: "value", fill: "var(--paper)", stroke: "var(--line)", title: p => `${wordsOf(p.method)}, seed ${p.seed}\n${p.patients} labelled patients: ${p.value.toFixed(2)} %` }))] });
   place.append(legend(methods.map(m => lookOf[m])), figure);

@@ -83,10 +83,19 @@ class ScoreTable:
             len(names), contributions.shape[1]
         )
 
+    def unit_means(self, method: str, structure: str | None) -> FloatArray:
+        """The contributions of the units, over independent runs; NaN without a run. Their mean is what is printed."""
+        names, contributions = self.independent_runs(method, structure)
+        return np.asarray(contributions.mean(0) if names else np.full(contributions.shape[1], np.nan))
+
     def mean(self, method: str, structure: str | None) -> float:
-        """The printed number: over runs and units, for None over structures of these; NaN if a score is unknown."""
-        contributions = self.contributions(method, structure)
-        return float(contributions.mean()) if contributions.size else float("nan")
+        """The printed number: over independent runs and units, for None over structures; NaN if a score is unknown.
+
+        Each pre-training counts once, however many of its runs have the structure, as in the tests: the difference of
+        two printed numbers is the gain that is tested.
+        """
+        means = self.unit_means(method, structure)
+        return float(means.mean()) if means.size else float("nan")
 
     def run_means(self, method: str, structure: str | None = None) -> FloatArray:
         """The printed number of each run."""

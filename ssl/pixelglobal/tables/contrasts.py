@@ -114,7 +114,7 @@ def contrasts_of_checkpoints(
     sign = 1 if table.metric.higher_is_better else -1
     for method in (m for m in table.values if m != reference):
         for structure in [*([] if averages_only else table.structures), None]:
-            a, b = (sign * table.contributions(m, structure).mean(0) for m in (reference, method))
+            a, b = (sign * table.unit_means(m, structure) for m in (reference, method))
             patients = table.patients[table.units_with(structure)]
             if len(np.unique(patients)) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
                 continue

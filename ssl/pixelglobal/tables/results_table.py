@@ -152,7 +152,7 @@ def results_table(
         failed = {m: _failed(scores, table.metric, m, structure) for m in table.values}
         best = _best(means, failed, table.metric)
         for method in table.values:
-            units = table.contributions(method, structure).mean(0)
+            units = table.unit_means(method, structure)
             test = tests.get((method, column))
             tested = {} if test is None else {"gain": gain_text(test), "p": p_of(test), "p_value": test.corrected_p}
             sd = float(units.std(ddof=1)) if units.size > 1 else math.nan

@@ -97,7 +97,7 @@ def further_answers(
 def _differences(table: ScoreTable, reference: str, method: str) -> np.ndarray:
     """What the reference gains on each patient, over runs."""
     sign = 1 if table.metric.higher_is_better else -1
-    a, b = (sign * table.contributions(m, None).mean(0) for m in (reference, method))
+    a, b = (sign * table.unit_means(m, None) for m in (reference, method))
     return np.asarray(a - b)
 
 
