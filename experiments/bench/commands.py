@@ -147,6 +147,34 @@ def suggestion(
     _finish(findings, json)
 
 
+@app.command()
+def fingerprints(
+    scans: Annotated[Path, typer.Option(help="A cohort in any layout; every scan is read.")],
+    split_file: Annotated[Path | None, typer.Option(help="A split file, whose test patients are left out.")] = None,
+    altered: Annotated[int, typer.Option(help="The number of scans of which altered copies are made.")] = 20,
+    json: Json = None,
+) -> None:
+    """Measure how near altered copies of scans are, and how far different patients are apart."""
+    from experiments.bench.fingerprints import bench_fingerprints
+
+    _finish(bench_fingerprints(scans, split_file, altered), json)
+
+
+@app.command()
+def prepare(
+    scans: Annotated[
+        Path | None, typer.Option(help="A cohort of NIfTI files. Without it, phantoms of 512 x 512 x 40 voxels.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Whose prepare settings are used: smoke, small or paper.")] = "paper",
+    rounds: Rounds = 5,
+    json: Json = None,
+) -> None:
+    """Compare the time to prepare a cohort with that of nibabel, which only decompresses the same files."""
+    from experiments.bench.prepare import bench_prepare
+
+    _finish(bench_prepare(scans, preset, rounds), json)
+
+
 def _finish(findings: Findings, json: Path | None) -> None:
     findings.show(Console())
     if json is not None:

@@ -28,9 +28,8 @@ CANDIDATES = 20  # scans that are compared in full with each scan, those that ar
 
 STEPS = [(dy, dx) for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2)]  # in half cells
 
-# Provisional. Nine in ten altered copies of a scan are nearer than 20, but four of the seven kinds that were measured
-# have one beyond 25, the farthest at 37. Pairs of patients were at least 32.7 apart, measured with an earlier form of
-# the fingerprint (docs/LOG.md, 2026-11-28, on head-and-neck CT).
+# Measured on head-and-neck CT (docs/LOG.md, 2026-11-29): of 14,535 pairs of patients none is nearer than 41, and 99 %
+# of altered copies are nearer than 25. Phantoms, which are more alike than patients, are at least 29 apart.
 NEAR_HU = 25.0
 
 
@@ -99,8 +98,9 @@ def distance_hu(one: Fingerprint, other: Fingerprint) -> float:
     n, m = len(one.stations), len(other.stations)
     if not n or not m:
         return np.inf
-    variants = np.concatenate([_moved(s, dy, dx) for s in _mirrored(one.stations) for dy, dx in STEPS])
-    apart = _apart(variants, _moved(other.stations, 0, 0)).reshape(-1, n, m)
+    widened = [_widened(s) for s in _mirrored(one.stations)]
+    variants = np.concatenate([_moved(s, dy, dx) for s in widened for dy, dx in STEPS])
+    apart = _apart(variants, _moved(_widened(other.stations), 0, 0)).reshape(-1, n, m)
     sides = (np.sort(apart.min(axis), axis=1) for axis in (1, 2))
     return min(float(nearest[:, int(MATCHED_SHARE * nearest.shape[1])].min()) for nearest in sides)
 
@@ -136,11 +136,13 @@ def _candidates(one: Fingerprint, others: Mapping[str, Fingerprint]) -> list[str
     others = {name: other for name, other in others.items() if len(other.stations)}
     if len(others) <= CANDIDATES or not len(one.stations):
         return list(others)
-    stacked = np.concatenate([_moved(other.stations, 0, 0) for other in others.values()])
+    stacked = np.concatenate([_moved(_widened(other.stations), 0, 0) for other in others.values()])
     starts = np.cumsum([0, *(len(other.stations) for other in others.values())])[:-1]
     nearness = np.full(len(others), np.inf)
     for mirrored in _mirrored(one.stations[::3]):
-        nearest = np.sort(np.minimum.reduceat(_apart(_moved(mirrored, 0, 0), stacked), starts, axis=1), axis=0)
+        nearest = np.sort(
+            np.minimum.reduceat(_apart(_moved(_widened(mirrored), 0, 0), stacked), starts, axis=1), axis=0
+        )
         nearness = np.minimum(nearness, nearest[int(MATCHED_SHARE * len(nearest))])
     names = list(others)
     return [names[i] for i in np.argsort(nearness)[:CANDIDATES]]
@@ -151,10 +153,14 @@ def _mirrored(stations: np.ndarray) -> Iterator[np.ndarray]:
         yield stations[:, ::y, ::x]
 
 
-def _moved(stations: np.ndarray, dy: int, dx: int) -> np.ndarray:
+def _widened(stations: np.ndarray) -> np.ndarray:
+    """Stations with a rim of two unknown half cells, so that they can be moved [N, 27, 27]."""
+    return np.pad(stations, ((0, 0), (2, 2), (2, 2)), constant_values=np.nan)
+
+
+def _moved(widened: np.ndarray, dy: int, dx: int) -> np.ndarray:
     """The cells side by side when the middle is moved by so many half cells, [N, 144]; NaN where there is no cell."""
-    wide = np.pad(stations, ((0, 0), (2, 2), (2, 2)), constant_values=np.nan)
-    return wide[:, 2 + dy : 2 + dy + LATTICE : 2, 2 + dx : 2 + dx + LATTICE : 2].reshape(len(stations), CELLS**2)
+    return widened[:, 2 + dy : 2 + dy + LATTICE : 2, 2 + dx : 2 + dx + LATTICE : 2].reshape(len(widened), CELLS**2)
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -162,6 +168,8 @@ def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     known, values = zip(*((~np.isnan(s), np.nan_to_num(s).astype(np.float32)) for s in (one, other)), strict=True)
     a, b = (k.astype(np.float32) for k in known)
     common = a @ b.T
-    squares = values[0] ** 2 @ b.T - 2 * values[0] @ values[1].T + a @ (values[1] ** 2).T
+    squares = np.square(values[0]) @ b.T
+    squares += a @ np.square(values[1]).T
+    squares -= 2 * (values[0] @ values[1].T)
     apart: np.ndarray = np.sqrt(np.maximum(squares, 0) / np.maximum(common, 1))
     return np.where(common >= LEAST_COMMON_CELLS, apart, np.inf)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip  # reads gzip, with its checksum, three times as fast as the standard library
 
-SLAB_BYTES = 8 << 20
+SLAB_BYTES = 2 << 20  # stays in the processor's cache while it is worked on
 MOST_COMPRESSED = 1032  # no deflate stream holds more than this many times its own length
 
 
@@ -55,7 +54,8 @@ def open_nifti(path: Path, channel: int | None) -> RawScan:
     def slabs() -> Iterator[np.ndarray]:
         i, j, k = shape[:3]
         step = max(1, SLAB_BYTES // max(1, i * j * dtype.itemsize))
-        with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+        opened: Any = igzip  # has no types
+        with opened.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
             file.seek(skipped)
             for start in range(0, k, step):
                 slab = np.empty((min(step, k - start), j, i), dtype)
@@ -95,7 +95,7 @@ def require_room(path: Path, claimed_bytes: int, held: Path | None = None) -> No
         )
 
 
-def _fill(file: BufferedReader | gzip.GzipFile, array: np.ndarray) -> None:
+def _fill(file: Any, array: np.ndarray) -> None:
     left = array.data.cast("B")
     while left:
         n = file.readinto(left)

@@ -17,7 +17,7 @@ from pixelglobal.data.ids import KEPT, Ids
 from pixelglobal.data.slices import write_slices
 from pixelglobal.data.store_files import fingerprint_file, labels_file, record_file, slices_file
 from pixelglobal.data.stored_grid import StoredGrid, crop_or_pad, on_the_scan, resample_labels
-from pixelglobal.data.volumes import Volume, write_labels
+from pixelglobal.data.volumes import Volume, count_labels, write_labels
 from pixelglobal.files import write_file, write_json
 
 Result = dict[str, Any]  # a row of cases.csv, or {"case", "reason"} of a case that cannot be used
@@ -101,11 +101,11 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
 
 
 def _voxels(labels: np.ndarray | None, n_structures: int) -> np.ndarray:
-    """Voxels of each structure, int64; zeros without labels. Slice by slice, as counting takes 8 bytes a voxel."""
-    counts = np.zeros(n_structures + 1, np.int64)
+    """Voxels of each structure, int64; zeros without labels. Slice by slice, to take no memory for a whole scan."""
+    counts = np.zeros(256, np.int64)
     for one in () if labels is None else labels:
-        counts += np.bincount(one.ravel(), minlength=n_structures + 1)
-    return counts[1:]
+        counts += count_labels(one)
+    return counts[1 : n_structures + 1]
 
 
 def _digest(voxels: np.ndarray | None, dtype: str) -> str:

@@ -51,11 +51,13 @@ class StoredGrid:
         """
         planes = image_hu.reshape(-1, *image_hu.shape[-2:])
         out = np.empty((len(planes), self.image_size, self.image_size), np.int16)
+        low, high = max(int(self.hu_min), -(1 << 15)), min(int(self.hu_max), (1 << 15) - 1)
         for begin in range(0, len(planes), SLICES_AT_ONCE):
             part = planes[begin : begin + SLICES_AT_ONCE]
             resampled = resample_image(part, spacing_mm, self.in_plane_spacing_mm, self.antialias)
-            clipped = np.clip(np.rint(resampled), self.hu_min, self.hu_max).astype(np.int16)
-            out[begin : begin + len(part)] = crop_or_pad(clipped, self.image_size, fill=round(self.hu_min))
+            stored = crop_or_pad(resampled, self.image_size, fill=low)
+            rounded = np.rint(stored, out=stored) if stored.dtype.kind == "f" else stored
+            np.clip(rounded, low, high, out=out[begin : begin + len(part)], casting="unsafe")
         return out.reshape(*image_hu.shape[:-2], *out.shape[1:])
 
     def size_on(self, shape: tuple[int, int], spacing_mm: tuple[float, float, float]) -> tuple[int, int]:
@@ -108,13 +110,10 @@ def _zoom(spacing_mm: tuple[float, float, float], to_mm: float) -> list[float]:
 
 def _area_average(array: np.ndarray, axis: int, n: int) -> np.ndarray:
     """The array with `n` entries along an axis, each the mean over an n-th of its length, float32."""
-    lines = np.moveaxis(array, axis, -1).astype(np.float64)
-    size = lines.shape[-1]
-    integral = np.concatenate([np.zeros_like(lines[..., :1]), lines.cumsum(-1)], -1)
-    edges = np.arange(n + 1) * (size / n)
-    whole = np.minimum(edges.astype(int), size - 1)
-    at_edges = integral[..., whole] + (edges - whole) * lines[..., whole]
-    mean: np.ndarray = np.diff(at_edges, axis=-1) * (n / size)
+    size = array.shape[axis]
+    edges, pixels = np.arange(n + 1)[:, None] * (size / n), np.arange(size)
+    covered = np.clip(np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels), 0, None)  # [n, size]
+    mean: np.ndarray = np.moveaxis(array, axis, -1).astype(np.float64) @ (covered.T * (n / size))
     return np.moveaxis(mean, -1, axis).astype(np.float32)
 
 

@@ -75,7 +75,11 @@ def read_hu(path: Path, channel: int | None = None) -> tuple[np.ndarray, np.ndar
             slab = np.rint(np.nan_to_num(slab, nan=0.0))
         elif slab.dtype.kind == "u":
             slab = slab.astype(np.int64)  # whose range has the limits in it
-        np.clip(slab, HU_LIMITS.min, HU_LIMITS.max, out=hu[done : done + len(slab)], casting="unsafe")
+        to = hu[done : done + len(slab)]
+        if slab.dtype == np.int16:
+            to[:] = slab
+        else:
+            np.clip(slab, HU_LIMITS.min, HU_LIMITS.max, out=to, casting="unsafe")
         done += len(slab)
     if bad:
         raise ValueError(
@@ -162,7 +166,8 @@ def _read_label_values(
         if ignored_value in values:
             ignored += int(np.count_nonzero(slab == ignored_value))
         if not wrong:
-            labels[done : done + len(slab)] = code[slab.astype(np.uint8)]
+            same = all(code[int(value)] == value for value in values)
+            labels[done : done + len(slab)] = slab if same else code[slab.astype(np.uint8)]
         done += len(slab)
     if wrong:
         plain = list(known) == list(range(1, len(known) + 1))
@@ -179,9 +184,21 @@ def _read_label_values(
     return to_canonical(labels, scan.affine)
 
 
+def count_labels(labels: np.ndarray) -> np.ndarray:
+    """How many voxels of a uint8 array have each of the values 0 to 255, int64 [256].
+
+    >>> count_labels(np.array([[0, 2], [2, 0]], np.uint8))[:4].tolist()
+    [2, 0, 2, 0]
+    """
+    drawn = labels[labels != 0]  # few of many: counting takes 8 bytes a voxel
+    counts = np.bincount(drawn, minlength=256)
+    counts[0] = labels.size - drawn.size
+    return counts
+
+
 def _values_in(slab: np.ndarray) -> list[float]:
     if slab.dtype == np.uint8:  # counted, not sorted
-        return [float(value) for value in np.flatnonzero(np.bincount(slab.ravel()))]
+        return [float(value) for value in np.flatnonzero(count_labels(slab))]
     return [float(value) for value in np.unique(slab)]
 
 
