@@ -1,4 +1,4 @@
-"""The pages on adding a layout and a study: their code runs as it is printed, and does what they say."""
+"""README leads to every page; the code of the pages on adding a layout and a study runs as it is printed."""
 
 import re
 import types
@@ -20,6 +20,12 @@ def module_of(page):
     module = types.ModuleType(page)
     exec(code, module.__dict__)
     return module
+
+
+@pytest.mark.parametrize("kind", ["tutorial", "how-to", "reference", "explanation"])
+def test_readme_leads_to_every_page(kind):
+    text = (ROOT / "README.md").read_text()
+    assert [p.name for p in (ROOT / "docs" / kind).glob("*.md") if f"docs/{kind}/{p.name}" not in text] == []
 
 
 def test_the_layout_of_the_page_is_detected_and_read(tiny, tmp_path, monkeypatch):
