@@ -89,6 +89,20 @@ def methods(
 
 
 @app.command()
+def data(
+    json: Json = None,
+    rounds: Rounds = 3,
+    folder: Annotated[Path, typer.Option(help="A folder for 18 GB of synthetic slices.")] = Path("bench_data"),
+    slices: Annotated[int, typer.Option(help="The number of slices of 384 x 384.")] = 20_480,
+    batches: Annotated[int, typer.Option(help="The batches of 8 that are timed of each supply in a round.")] = 500,
+) -> None:
+    """Compare the stream of slices with DataLoader and MONAI: slices a second, first batch, memory, mixing."""
+    from experiments.bench.data import bench_data
+
+    _finish(bench_data(folder, slices, rounds, batches), json)
+
+
+@app.command()
 def finetuning(
     store: Annotated[Path, typer.Option(help="A prepared store, whose test split is not read.")],
     rows: Annotated[
