@@ -76,7 +76,7 @@ class ParquetSlices(Dataset[np.ndarray]):
             self._files[scan] = pq.ParquetFile(self._paths[scan])
         group_size = self._files[scan].metadata.row_group(0).num_rows
         table = self._files[scan].read_row_group(row // group_size, columns=["image"], use_threads=False)
-        slice_: np.ndarray = images_of(table.column("image").slice(row % group_size, 1))[0].copy()
+        slice_: np.ndarray = images_of(table.column("image").slice(row % group_size, 1), SIDE)[0].copy()
         return slice_
 
 

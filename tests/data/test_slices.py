@@ -6,7 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pixelglobal.data.slices import ROWS_PER_GROUP, SliceBatch, read_images, read_slices, schema, write_slices
+from pixelglobal.data.slices import (
+    ROWS_PER_GROUP,
+    SliceBatch,
+    images_of,
+    read_images,
+    read_slices,
+    schema,
+    write_slices,
+)
 
 N, SIDE = 70, 8  # more rows than one row group
 
@@ -76,7 +84,7 @@ def test_batches_survive_chunks_and_offsets(path):
 def test_some_images_are_read_of_a_file_of_this_version_or_an_older_one(path, arrays, rows_per_group):
     pq.write_table(read_slices(path), path, row_group_size=rows_per_group)
     for first, n in ((0, 16), (64, 6), (16, 1), (10, 30), (0, N)):
-        assert (read_images(path, first, n) == arrays[0][first : first + n]).all()
+        assert (images_of(read_images(path, first, n), SIDE) == arrays[0][first : first + n]).all()
 
 
 def test_a_file_with_too_few_slices_is_named(path):

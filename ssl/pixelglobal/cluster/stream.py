@@ -20,8 +20,8 @@ from pixelglobal.data.slices import images_of, read_images
 from pixelglobal.data.stream import MixedStream
 
 UNITS_PER_BLOCK = 8  # 128 slices: 37 MB at 384 x 384
-BLOCKS_PER_EXECUTION = 8192  # a million slices; the next execution starts in half a second
-BYTES_AHEAD = 512 * 2**20  # of blocks that were read and not yet taken
+BLOCKS_PER_EXECUTION = 1024  # 131,072 slices; the next execution starts in a second or two
+BYTES_AHEAD = 128 * 2**20  # of blocks that were read and not yet taken; they count as memory of the worker
 
 
 class RayStream(MixedStream):
@@ -40,11 +40,11 @@ class RayStream(MixedStream):
             options.resource_limits = options.resource_limits.copy(object_store_memory=BYTES_AHEAD)
             for table in blocks.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
                 assert isinstance(table, pa.Table)
-                rows, images = table.column("unit").to_numpy(), images_of(table, self.side)
-                for number in np.unique(rows).tolist():
+                units, begins = np.unique(table.column("unit").to_numpy(), return_index=True)
+                for number, begin, end in zip(units.tolist(), begins, [*begins[1:], len(table)], strict=True):
                     if number != expected:
                         raise RuntimeError(f"Ray Data gave unit {number} where unit {expected} was due")
-                    yield images[rows == number]
+                    yield images_of(table.column("image").slice(begin, end - begin), self.side)
                     expected += 1
 
 
@@ -62,7 +62,6 @@ class _Reader:
     def __call__(self, block: dict[str, np.ndarray]) -> pa.Table:
         numbers = (self.start + block["id"]).tolist()
         units = [self.order.unit(number) for number in numbers]
-        images = np.concatenate([read_images(self.paths[u.scan], u.first, u.n_slices) for u in units])
-        width = images[0].nbytes
-        pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(images), [None, pa.py_buffer(images)])
-        return pa.table({"unit": np.repeat(numbers, [u.n_slices for u in units]), "image": pixels})
+        columns = [read_images(self.paths[u.scan], u.first, u.n_slices) for u in units]
+        images = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+        return pa.table({"unit": np.repeat(numbers, [u.n_slices for u in units]), "image": images})

@@ -115,7 +115,7 @@ class SliceBatch:
     @staticmethod
     def from_arrow(table: pa.Table) -> SliceBatch:
         """Rows of a slice file."""
-        image = images_of(table)
+        image = _shaped(_bytes(table.column("image"), np.dtype("<i2")), int(table.schema.metadata[b"side"]))
         label = _bytes(table.column("label"), np.dtype(np.uint8)).reshape(len(image), *image.shape[-2:])
         contoured = _bytes(table.column("contoured"), np.dtype(np.uint8)).astype(bool)
         return SliceBatch(
@@ -198,8 +198,8 @@ def read_slices(path: Path) -> pa.Table:
         raise ValueError(_damaged(path, error)) from error
 
 
-def read_images(path: Path | str, first: int, n_slices: int) -> np.ndarray:
-    """HU int16 [n_slices, S, S] of consecutive slices of a file, from index `first` on; a damaged file is named.
+def read_images(path: Path | str, first: int, n_slices: int) -> pa.ChunkedArray:
+    """The column `image` of consecutive slices of a file, from index `first` on; a damaged file is named.
 
     Only the row groups that hold them are read. Older versions wrote groups of 64 rows, which takes four times as long.
     """
@@ -209,7 +209,7 @@ def read_images(path: Path | str, first: int, n_slices: int) -> np.ndarray:
             ends = np.cumsum(sizes)
             groups = [g for g, end in enumerate(ends) if end > first and end - sizes[g] < first + n_slices]
             table = file.read_row_groups(groups, columns=["image"], use_threads=False)
-        images = images_of(table.slice(first - (ends[groups[0]] - sizes[groups[0]]), n_slices))
+        images = table.column("image").slice(first - (ends[groups[0]] - sizes[groups[0]]), n_slices)
         if len(images) != n_slices:
             raise ValueError(f"it has {ends[-1]} slices, and {first + n_slices} are in cases.csv")
     except Exception as error:
@@ -217,15 +217,24 @@ def read_images(path: Path | str, first: int, n_slices: int) -> np.ndarray:
     return images
 
 
-def images_of(table: pa.Table, side: int | None = None) -> np.ndarray:
-    """The column `image` as HU int16 [rows, S, S], or [rows, C, S, S] with C > 1 channels.
+def images_of(column: pa.ChunkedArray, side: int) -> np.ndarray:
+    """A column `image` as HU int16 [rows, S, S], or [rows, C, S, S] with C > 1 channels, only to be read.
 
-    side: S, for a table that is not a slice file and so does not say it.
+    side: S. Of a column of one chunk, nothing is copied.
     """
-    images = _bytes(table.column("image"), np.dtype("<i2"))
-    side = int(table.schema.metadata[b"side"]) if side is None else side
-    channels = images.shape[1] // side**2
-    return images.reshape(len(images), *([channels] if channels > 1 else []), side, side)
+    width = column.type.byte_width
+    parts = [
+        np.frombuffer(chunk.buffers()[1], "<i2", count=len(chunk) * width // 2, offset=chunk.offset * width)
+        for chunk in column.chunks
+        if len(chunk) > 0  # an empty chunk may have no buffer
+    ]
+    pixels = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, "<i2"), *parts])
+    return _shaped(pixels.reshape(len(column), width // 2), side)
+
+
+def _shaped(pixels: np.ndarray, side: int) -> np.ndarray:
+    channels = pixels.shape[1] // side**2
+    return pixels.reshape(len(pixels), *([channels] if channels > 1 else []), side, side)
 
 
 def _damaged(path: Path, error: Exception) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from pixelglobal.data.order import SliceOrder
 from pixelglobal.data.pool import Scans
-from pixelglobal.data.slices import SliceBatch, read_images
+from pixelglobal.data.slices import SliceBatch, images_of, read_images
 
 UNITS_AHEAD = 4  # read by a LocalStream before they are needed
 
@@ -57,7 +57,7 @@ class MixedStream(ABC):
 
     @abstractmethod
     def images(self, first: int) -> Iterator[np.ndarray]:
-        """The slices in HU, int16 [Z, S, S], of every unit of this worker from number `first` on, without end."""
+        """The slices in HU, int16 [Z, S, S], only to be read, of every unit from number `first` on, without end."""
 
     def batches(self, first_step: int) -> Iterator[SliceBatch]:
         """The batches of this worker from a step on; the last slices of a pass share one with the first of the next."""
@@ -114,4 +114,4 @@ class LocalStream(MixedStream):
 
     def _read(self, number: int) -> np.ndarray:
         unit = self.order.unit(number)
-        return read_images(self._paths[unit.scan], unit.first, unit.n_slices)
+        return images_of(read_images(self._paths[unit.scan], unit.first, unit.n_slices), self.side)
