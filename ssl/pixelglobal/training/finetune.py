@@ -189,6 +189,17 @@ class _Training:
 
     def _step(self, step: int, batch: SliceBatch) -> Tensor:
         """One optimiser step; returns the loss and the norm of the gradient, still on the device, float [2]."""
+        loss = self.loss(step, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return torch.stack([loss.detach().float(), norm.float()])
+
+    def loss(self, step: int, batch: SliceBatch) -> Tensor:
+        """The loss of a batch that was augmented as the step says."""
         settings, device, side = self.config.finetune, batch.image_hu.device, batch.image_hu.shape[-1]
         step_generator = generator(self.config.seed, "fine-tuning views", step, self.run.rank)
         draw = draw_whole_slices(len(batch), settings, side, step_generator).to(device)
@@ -201,14 +212,7 @@ class _Training:
             weight = render_labels(batch.certainty, draw, side, torch.arange(256, device=device)).float() / 255
         with autocast(device, settings.precision):
             scores = self.model(images)
-        loss = segmentation_loss(scores, labels, contoured, settings.dice_weight, weight)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        norm = get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return torch.stack([loss.detach().float(), norm.float()])
+        return segmentation_loss(scores, labels, contoured, settings.dice_weight, weight)
 
     def _finite_mean(self, taken: list[Tensor], epoch: int) -> float:
         """The mean loss of an epoch's steps, each given with its gradient norm."""
