@@ -22,13 +22,13 @@ from experiments.runner.pipeline import Pipeline
 from experiments.runner.stages import Stage
 from pixelglobal.config.overrides import with_settings
 from pixelglobal.config.schema import Config
-from pixelglobal.data.stream import LocalStream
 from pixelglobal.devices import default_device, use_threads
 from pixelglobal.evaluation.evaluate import evaluate
 from pixelglobal.training.finetune import finetune
 from pixelglobal.training.labelled import training_slices
 from pixelglobal.training.optim import steps_per_epoch
 from pixelglobal.training.pretrain import pretrain, pretraining_cases
+from pixelglobal.training.pretraining_stream import pretraining_stream
 from pixelglobal.training.runs import LocalRun, read_metrics
 
 STEPS = 4  # of a measured pre-training; the first one, which allocates, is not counted
@@ -69,7 +69,7 @@ def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
     share = max(2, settings.batch_size // workers // 2 * 2)
     little = {"epochs": 1, "steps_per_epoch": STEPS, "log_every_steps": 1, "measure_every_steps": 0}
     short = with_settings(config, pretrain={**little, "batch_size": share})
-    stream = LocalStream(scans, cases, batch_size=share, seed=config.pretraining_seed)
+    stream = pretraining_stream(short, scans)
     pretrain(short, scans, stream, LocalRun(folder), default_device())
     step = statistics.median(line["seconds_per_step"] for line in read_metrics(folder)[1:])
     return Cost(

@@ -24,6 +24,7 @@ from pixelglobal.training.checkpoints import load_training_state, read_model
 from pixelglobal.training.finetune import finetune
 from pixelglobal.training.optim import pretraining_optimizer
 from pixelglobal.training.pretrain import hu_scale, pretrain, stage_of, views_of
+from pixelglobal.training.pretraining_stream import pretraining_stream
 from pixelglobal.training.runs import LocalRun, read_metrics
 from pixelglobal.views.intensity import HuScale
 from pixelglobal.views.pairs import make_view_pair
@@ -33,7 +34,7 @@ CPU = torch.device("cpu")
 NAMES = list(METHODS)
 VARIANTS = [
     ("gl", {"variant": "random"}),
-    ("gl", {"variant": "partition"}),
+    ("gl", {"variant": "partition_negatives"}),
     ("gl", {"schedule": "joint"}),
     ("gl", {"schedule": "joint", "regions": "dictionary", "flips": True, "rotation": True}),
     ("gl", {"regions": "dictionary"}),
@@ -66,8 +67,7 @@ def a_pair(method, stage=0, n=8, seed=0):
 
 
 def trained(config, store, run):
-    stream = LocalStream(store, store.splits.pretrain, batch_size=config.pretrain.batch_size, seed=config.seed)
-    return pretrain(config, store, stream, run, CPU)
+    return pretrain(config, store, pretraining_stream(config, store), run, CPU)
 
 
 def test_every_name_has_a_class_a_section_and_what_studies_print():

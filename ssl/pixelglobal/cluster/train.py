@@ -26,13 +26,13 @@ from pixelglobal.config.overrides import from_dict
 from pixelglobal.config.schema import Config
 from pixelglobal.data.pool import Scans, pool_of
 from pixelglobal.data.store import Store
-from pixelglobal.data.stream import LocalStream
 from pixelglobal.devices import default_device, use_threads
 from pixelglobal.evaluation.evaluate import evaluate
 from pixelglobal.evaluation.pseudo_labels import pseudo_labelled
 from pixelglobal.training.checkpoints import training_states
 from pixelglobal.training.finetune import finetune
-from pixelglobal.training.pretrain import pretrain, pretraining_cases
+from pixelglobal.training.pretrain import pretrain
+from pixelglobal.training.pretraining_stream import pretraining_stream
 from pixelglobal.training.runs import LocalRun, TrainingStopped
 from pixelglobal.training.workers import value_of_the_first_worker
 
@@ -84,8 +84,7 @@ def run_pretrain(config: Config, stores: Path | Sequence[Path], folder: Path) ->
     if config.cluster.pretrain_workers == 0:
         use_threads(config.cluster.threads_per_worker)
         require_usable_gpu()
-        cases = pretraining_cases(config, scans)
-        stream = LocalStream(scans, cases, batch_size=config.pretrain.batch_size, seed=config.pretraining_seed)
+        stream = pretraining_stream(config, scans)
         return pretrain(config, scans, stream, _local_run(config, folder), default_device())
     _share(config.pretrain.batch_size, config.cluster.pretrain_workers)
     _require_vectors_for_batch_norm(config, gpus_each(config, ray.cluster_resources()))
@@ -176,14 +175,7 @@ def _pretrain_worker(work: dict[str, Any]) -> None:
     _prepare_worker(config)
     scans = _scans(config, work["stores"])
     run = TrainRun(Path(work["folder"]), config)
-    stream = RayStream(
-        scans,
-        pretraining_cases(config, scans),
-        batch_size=_share(config.pretrain.batch_size, run.world_size),
-        seed=config.pretraining_seed,
-        rank=run.rank,
-        world_size=run.world_size,
-    )
+    stream = pretraining_stream(config, scans, RayStream, rank=run.rank, world_size=run.world_size)
     pretrain(config, scans, stream, run, get_device())
 
 

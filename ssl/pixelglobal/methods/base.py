@@ -58,6 +58,12 @@ class Method(nn.Module, ABC):
         never = {"flip_horizontal_probability": 0.0, "flip_vertical_probability": 0.0}
         return self.config.views if self.config.pretrain.flips else self.config.views.model_copy(update=never)
 
+    @classmethod
+    def slices_of_a_scan(cls, _config: Config, /) -> int:
+        """How many slices of each of its scans a batch holds: one of each of so many equal parts along z. 1: slices are
+        drawn alone."""
+        return 1
+
     def view_plan(self, stage: int) -> ViewPlan:
         """How the views of a stage are drawn."""
         return ViewPlan(self.views)

@@ -41,8 +41,8 @@ class GlSettings(CropSettings):
 
     presets = {"small": {"hidden": 256}, "smoke": {"hidden": 64, "outputs": 32}}
 
-    variant: Literal["random", "partition_negatives", "partition"] = "partition_negatives"  # G^R | G^{D-} | G^D
-    n_partitions: int = Field(4, ge=1)  # of a volume, along z
+    variant: Literal["random", "partition_negatives", "partition"] = "partition"  # G^R | G^{D-} | G^D
+    n_partitions: int = Field(4, ge=1)  # of a volume, along z; a batch has a slice of each, but for G^R
     schedule: Literal["two_stage", "joint", "global_only"] = "two_stage"  # joint is ours: both losses, weight 1
     # A region of view 1 is in view 2 at the same place, both being cut alike, or (ours) where the affine maps say
     regions: Literal["shared_geometry", "dictionary"] = "shared_geometry"
@@ -129,6 +129,12 @@ class Gl(Method):
         self.settings = settings or cast(GlSettings, config.methods[self.name])
         self.stages = 2 if self.settings.schedule == "two_stage" else 1
         self.student = Student(config.network, self.settings)
+
+    @classmethod
+    def slices_of_a_scan(cls, config: Config, /) -> int:
+        """One of each partition, since slices of one partition are no negatives; with plain negatives slices alone."""
+        settings = cast(GlSettings, config.methods[cls.name])
+        return 1 if settings.variant == "random" else settings.n_partitions
 
     def view_plan(self, stage: int) -> ViewPlan:
         """Small crops without flips or rotation; views of regions are cut alike unless the dictionary finds them."""

@@ -40,6 +40,11 @@ class SimClr(Gl):
         plain = GlSettings(variant="random", schedule="global_only", head_batch_norm=True)
         super().__init__(config, plain.model_copy(update=settings.model_dump()))
 
+    @classmethod
+    def slices_of_a_scan(cls, _config: Config, /) -> int:
+        """Slices are drawn alone."""
+        return 1
+
     def view_plan(self, stage: int) -> ViewPlan:
         """Crops by area, and every change of `views.*`."""
         return ViewPlan(self.views, crop_area=self.settings.crop_area)
