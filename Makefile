@@ -4,7 +4,7 @@
 # make check      ruff and mypy alone
 # make slow       the tests that take minutes
 # make cluster    the tests that start a Ray cluster of their own on this machine
-# make gpu        the tests that need a CUDA device
+# make gpu        the tests that need a CUDA device, and what a step takes on it, into gpu.json
 # make export     the tests that load exported networks with timm, smp, MONAI, onnxruntime and, if installed, nnU-Net
 # make real_data  the tests that need a folder of real CT: PIXELGLOBAL_REAL_DATA=FOLDER make real_data
 # make bench      agreement with MONAI, surface-distance and lightly, and speed against the first two
@@ -51,8 +51,12 @@ test: check
 fast: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-slow cluster gpu real_data export: .venv/installed-test
+slow cluster real_data export: .venv/installed-test
 	$(BIN)/python -m pytest -m $@
+
+gpu: .venv/installed-test
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m experiments bench step --device cuda --precision bf16 --json gpu.json
 
 bench: .venv/installed-test
 	$(PIP) -e '.[bench]'

@@ -63,11 +63,12 @@ def step(
     mc_passes: McPasses = 20,
     precision: Precision = "fp32",
     threads: Threads = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Without it, CUDA if there is one.")] = None,
 ) -> None:
     """Time one pre-training step of GO, GP, GPC, full, full as literally written, and lightly's DINO."""
     from experiments.bench.step import Size, bench_step
 
-    _finish(bench_step(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads), json)
+    _finish(bench_step(Size(encoder, crop_size, batch_size, mc_passes, precision), rounds, threads, device), json)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.bench.timing import Findings, interleaved
 from pixelglobal import config as settings
-from pixelglobal.devices import autocast, default_device, place
+from pixelglobal.devices import AUTOCAST_DTYPE, autocast, default_device, place
 from pixelglobal.losses.consistency import targets
 from pixelglobal.methods import pixel_global
 from pixelglobal.methods.base import Method
@@ -43,22 +43,37 @@ class Size:
     precision: str = "fp32"
 
 
-def bench_step(size: Size, rounds: int = 7, threads: int | None = None) -> Findings:
-    """Medians of interleaved steps with backward, optimiser and EMA; views are made beforehand."""
+def bench_step(size: Size, rounds: int = 7, threads: int | None = None, device_type: str | None = None) -> Findings:
+    """Medians of interleaved steps with backward, optimiser and EMA; views are made beforehand.
+
+    Each step's share of peak is its FLOPs a second over those of one large product of matrices in the same precision.
+    Raises ValueError if a CUDA device is asked for and there is none.
+    """
     if threads:
         torch.set_num_threads(threads)
-    device = default_device()
+    if device_type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device cuda, but PyTorch {torch.__version__} finds no CUDA device here; use --device cpu")
+    device = torch.device(device_type) if device_type else default_device()
     findings = Findings(
         f"one step, {size.encoder}, {size.crop_size} x {size.crop_size}, batch {size.batch_size}, "
         f"{size.mc_passes} passes, {size.precision}",
-        facts={"device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "rounds": rounds},
+        facts={
+            "device": _name_of(device),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "rounds": rounds,
+        },
     )
+    findings.facts["torch"] = torch.__version__
     steps = {name: step for name in VARIANTS if (step := make_step(name, size, device)) is not None}
-    seconds = interleaved(steps, rounds)
+    product, product_flops = _matrix_product(size.precision, device)
+    seconds = interleaved({**steps, "product": product}, rounds)
+    peak = product_flops / seconds["product"]
     for name, step in steps.items():
         with FlopCounterMode(display=False) as counter:
             step()
-        row = {"step": name, "seconds": seconds[name], "GFLOPs": counter.get_total_flops() / 1e9}
+        flops = counter.get_total_flops()
+        row = {"step": name, "seconds": seconds[name], "GFLOPs": flops / 1e9, "of peak": flops / seconds[name] / peak}
         findings.rows.append(row | {"peak memory (MiB)": peak_memory_mib(step)})
     rows = {row["step"]: row for row in findings.rows}
     for name, column in (("time", "seconds"), ("flops", "GFLOPs"), ("memory", "peak memory (MiB)")):
@@ -67,6 +82,17 @@ def bench_step(size: Size, rounds: int = 7, threads: int | None = None) -> Findi
     if "lightly_dino" in rows:
         findings.ratios["go_over_lightly_dino_time"] = rows["lightly_dino"]["seconds"] / rows["go"]["seconds"]
     return findings
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _matrix_product(precision: str, device: torch.device) -> tuple[Step, int]:
+    """A product of two square matrices, the fastest work that a device does, and its floating-point operations."""
+    n = 8192 if device.type == "cuda" else 1024
+    left, right = torch.randn(2, n, n, device=device, dtype=AUTOCAST_DTYPE.get(precision, torch.float32))
+    return lambda: left @ right, 2 * n**3
 
 
 def make_step(name: str, size: Size, device: torch.device) -> Step | None:

@@ -25,7 +25,7 @@ from pixelglobal.config.schema import Config
 from pixelglobal.devices import default_device, use_threads
 from pixelglobal.evaluation.evaluate import evaluate
 from pixelglobal.training.finetune import finetune
-from pixelglobal.training.labelled import training_slices
+from pixelglobal.training.labelled import count_training_slices
 from pixelglobal.training.optim import steps_per_epoch
 from pixelglobal.training.pretrain import pretrain, pretraining_cases
 from pixelglobal.training.pretraining_stream import pretraining_stream
@@ -83,7 +83,7 @@ def _pretraining(pipeline: Pipeline, folder: Path) -> Cost:
 def _finetuning_and_evaluation(pipeline: Pipeline, folder: Path) -> dict[str, Cost]:
     config, store = pipeline.run.config, pipeline.run.store
     settings, device = config.finetune, default_device()
-    epoch_steps = steps_per_epoch(settings, len(training_slices(config, store, pipeline.train_cases)))
+    epoch_steps = steps_per_epoch(settings, count_training_slices(config, store, pipeline.train_cases))
     little = {"epochs": 3, "steps_per_epoch": 2, "validate_every_epochs": 3, "patience_epochs": 3}
     short: Config = with_settings(config, finetune=little)
     model = finetune(

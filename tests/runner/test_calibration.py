@@ -1,5 +1,7 @@
 """Calibration: the cost of a stage comes from doing a little of it, and grows with the steps that it stands for."""
 
+from dataclasses import replace
+
 import pytest
 
 from experiments.runner import calibration
@@ -54,3 +56,13 @@ def test_workers_take_a_while_to_start(tiny, store, tmp_path, monkeypatch):
     assert measure(alone, alone.pretrain)["pretrain"].seconds < WORKER_START_SECONDS
     assert measure(two, two.pretrain)["pretrain"].seconds > WORKER_START_SECONDS
     assert batches == [8, 4]
+
+
+def test_a_measurement_reads_a_few_cases_however_many_there_are(tiny, store, tmp_path, monkeypatch):
+    config = settings.with_settings(tiny, finetune={"patients": None, "steps_per_epoch": None})
+    labelled = (*store.splits.train, *store.splits.validation[1:], *store.splits.test[1:])
+    once, read, read_case = replace(full(config, store, tmp_path), train_cases=labelled), set(), type(store).read_case
+    monkeypatch.setattr(type(store), "read_case", lambda store, case: read.add(case) or read_case(store, case))
+    measure(once, once.finetune)
+    assert read == {*once.train_cases[:2], store.splits.validation[0], store.splits.test[0]}
+    assert len(labelled) > 2

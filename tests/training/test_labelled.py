@@ -7,7 +7,12 @@ import torch
 
 from pixelglobal import config as settings
 from pixelglobal.data.slices import SliceBatch
-from pixelglobal.training.labelled import SliceSampler, class_frequencies, training_slices
+from pixelglobal.training.labelled import (
+    SliceSampler,
+    class_frequencies,
+    count_training_slices,
+    training_slices,
+)
 
 
 def drawn(slices, config, steps, workers):
@@ -92,3 +97,11 @@ def test_frequencies_are_those_of_the_labels_where_they_were_contoured():
     slices = labelled([[0, 0, 1, 2], [0, 0, 0, 2], [0, 0, 1, 1], [0, 0, 0, 0]], [everywhere] * 2 + [somewhere] * 2)
     expected = [3 / 16, 2 / 8, 1 / 16, 1 / 16]
     assert class_frequencies(slices).tolist() == pytest.approx([1 - sum(expected), *expected])
+
+
+@pytest.mark.parametrize(("which", "share"), [("all", 0.2), ("labelled", 0.0), ("labelled", 0.2), ("labelled", 0.9)])
+def test_slices_are_counted_without_being_read(tiny, store, monkeypatch, which, share):
+    config = settings.with_settings(tiny, finetune={"slices": which, "empty_slice_fraction": share})
+    expected = len(training_slices(config, store, store.splits.train))
+    monkeypatch.setattr(type(store), "read_case", None)
+    assert count_training_slices(config, store, store.splits.train) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -41,13 +42,29 @@ def training_slices(config: Config, store: Store, cases: Sequence[str]) -> Slice
         if config.finetune.slices == "labelled":
             labelled = (whole.label != 0).flatten(1).any(1)
             empty = (~labelled).nonzero().squeeze(1)
-            share = config.finetune.empty_slice_fraction
-            count = min(len(empty), round(int(labelled.sum()) * share / (1 - share)))
+            count = _empty_slices(config, int(labelled.sum()), len(empty))
             order = torch.randperm(len(empty), generator=generator(config.seed, "empty slices", case))
             chosen = empty[order[:count]]
             whole = whole.select(torch.cat([labelled.nonzero().squeeze(1), chosen]).sort().values)
         parts.append(whole)
     return SliceBatch.concatenate(parts)
+
+
+def count_training_slices(config: Config, store: Store, cases: Sequence[str]) -> int:
+    """How many slices `training_slices` gives; no image and no label is read."""
+    total = 0
+    for path in store.paths(cases):
+        pixels = pq.read_table(path, columns=["n_labelled_pixels"], partitioning=None).column(0).to_numpy()
+        labelled, count = int((pixels > 0).sum()), len(pixels)
+        kept_all = config.finetune.slices != "labelled"
+        total += count if kept_all else labelled + _empty_slices(config, labelled, count - labelled)
+    return total
+
+
+def _empty_slices(config: Config, labelled: int, empty: int) -> int:
+    """How many of a case's empty slices are kept beside its labelled ones."""
+    share = config.finetune.empty_slice_fraction
+    return min(empty, round(labelled * share / (1 - share)))
 
 
 def class_frequencies(slices: SliceBatch) -> Tensor:
