@@ -76,7 +76,8 @@ def _counts(made: MadeFrom) -> str:
         text += f", {len(made.owed.slices[['case', 'slice_index']].drop_duplicates())} slices"
     text += f", {runs_a_method({m: len(runs) for m, runs in table.runs.items()})}"
     if len(shared := set(table.pretraining.values())) < len(table.pretraining):
-        text += f" from {len(shared)} pre-trainings; runs from one pre-training are averaged before a test"
+        text += f" from {len(shared)} pre-trainings"
+        text += "; runs from one pre-training are averaged first, so that each pre-training counts once"
     return text
 
 
