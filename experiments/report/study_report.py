@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report.behind import runs_behind
+from experiments.report.calibration import calibration_pictures, calibration_tables
 from experiments.report.case_viewer import viewer_data
 from experiments.report.cohorts import cohorts_picture, cohorts_table
 from experiments.report.collect import (
@@ -95,8 +96,9 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
         made, several = other_tables(study, one), len(cohorts) > 1
         if several:
             made = [replace(table, run_filter=f"-{one_word(one.cohort)}-seed") for table in made]
-        tables += made
         of_cohort = _of_decisive(of_cohorts[one.cohort], one)
+        made += calibration_tables(of_cohort, f"Calibration on {one.cohort}")
+        tables += made
         pictures += [named_for(picture, one, several) for picture in _pictures(of_cohort, one, methods)]
     results = {one.cohort: _with_ceiling(compact_tables(study, one, words), of_cohorts[one.cohort]) for one in cohorts}
     leakage, leaked = leakage_note(pipelines)
@@ -174,7 +176,7 @@ def _pictures(pipelines: Sequence[Pipeline], one: CohortRows, methods: Mapping[s
             "(the paper's Figure 2), with the reference as contours; last, mean U against the distance from a contour."
         )
         pictures.append(Picture("uncertainty", "Uncertainty", caption, draw_uncertainty(maps)))
-    return pictures
+    return [*pictures, *calibration_pictures(pipelines, methods)]
 
 
 def _cases(study: Study, pipelines: Sequence[Pipeline], one: CohortRows) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import pixelglobal as pg
@@ -241,6 +242,12 @@ def bad_input(predicted, models, store, tmp_path):
     (old / "model.json").write_text(facts.replace('"grid"', '"mesh"'))
     other = shutil.copytree(model_folder(models[0]), tmp_path / "other")
     (other / "model.json").write_text(facts.replace('"Bladder"', '"Liver"'))
+    damaged = shutil.copytree(model_folder(models[0]), tmp_path / "damaged")
+    weights = (damaged / "model.safetensors").read_bytes()
+    (damaged / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    no_json = shutil.copytree(model_folder(models[0]), tmp_path / "no_json")
+    (no_json / "model.json").write_text("{")
+    Image.new("L", (8, 8)).save(tmp_path / "photograph.png")
     pretrained = pg.pretrain(store, tmp_path / "pre", preset="smoke", settings=[*TINY, "pretrain.epochs=1"])
     model, out = ["--model", models[0]], ["--out", tmp_path / "out"]
     return {
@@ -250,6 +257,9 @@ def bad_input(predicted, models, store, tmp_path):
         "no model": ([scan, *out], "no model was given"),
         "an empty model folder": ([scan, "--model", tmp_path / "empty", *out], "holds no model: model.safetensors"),
         "a pre-trained model": ([scan, "--model", pretrained, *out], "holds a 'pretrained' model"),
+        "damaged weights": ([scan, "--model", damaged, *out], "is not what weights_sha256 in model.json says"),
+        "a damaged description": ([scan, "--model", no_json, *out], "cannot read the model in"),
+        "a photograph": ([tmp_path / "photograph.png", *model, *out], "holds grey pictures, and"),
         "an older model": ([scan, "--model", old, *out], "whose models do not say how slices are made"),
         "models that differ": ([scan, *model, "--model", other, *out], "expected models of the same structures"),
         "no study": ([scan, "--study", tmp_path, "comparison", "full", *out], "holds no finished study"),

@@ -87,6 +87,22 @@ def test_the_command_writes_a_list_and_a_sheet(store, model, tmp_path, monkeypat
     assert "2 hours a patient" in said
 
 
+def test_mistakes_are_answered_in_one_sentence(store, model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    out = ["--out", tmp_path / "out"]
+    right = ["--store", store.root, "--model", model, *out]
+    for words, said in (
+        (["--store", tmp_path / "empty", "--model", model, *out], "is no prepared cohort: cohort.json is missing"),
+        (["--store", store.root, "--model", tmp_path / "empty", *out], "holds no model: model.safetensors is missing"),
+        ([*right, "--wanted-dice", 80], "--rows and --wanted-dice are given together"),
+    ):
+        monkeypatch.setattr("sys.argv", ["pixelglobal", "suggest", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 2
+        assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_store_without_unlabelled_patients_is_refused(tmp_path, tiny, model):
     from pixelglobal.data.phantom import make_phantom_cohort
 

@@ -10,10 +10,14 @@ Shape letters: Z slices of a scan, S side of a square image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy.ndimage import find_objects
+
+from pixelglobal.files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +60,19 @@ class Reliability:
         """The mean over voxels of |probability - share that is right| of their bin; NaN without voxels."""
         n = self.count.sum()
         return float(np.abs(self.confidence_sum - self.right).sum() / n) if n else float("nan")
+
+
+def write_reliability(path: Path, reliability: Reliability) -> Path:
+    """Write bins as CSV: range of the probability, voxels, the sum of their probabilities, how many are right."""
+    edges = np.arange(BINS + 1) / BINS
+    frame = pd.DataFrame({"probability_from": edges[:-1], "probability_to": edges[1:], **vars(reliability)})
+    return write_file(path, frame.to_csv(index=False))
+
+
+def read_reliability(path: Path) -> Reliability:
+    """Bins that `write_reliability` has written."""
+    frame = pd.read_csv(path)
+    return Reliability(*(frame[name].to_numpy() for name in Reliability.__dataclass_fields__))
 
 
 def error_covered(uncertainty: np.ndarray, wrong: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from pixelglobal.config.schema import Config
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.store import Store
 from pixelglobal.data.volumes import write_labels
-from pixelglobal.evaluation.calibration import Reliability, calibration_of, reliability_figure
+from pixelglobal.evaluation.calibration import Reliability, calibration_of, reliability_figure, write_reliability
 from pixelglobal.evaluation.components import largest_components
 from pixelglobal.evaluation.ensemble import Ensemble, Segmentation
 from pixelglobal.evaluation.labelled_scans import LabelledScan, LabelledScans, scans_of_folder, scans_of_store
@@ -40,9 +40,9 @@ def evaluate(
 
     columns: constants of every row, such as study, method and seed. Each row also says whether its structure was
     labelled for the model; structures that the model does not know are left out. Calibration is in
-    `out/calibration.csv`, one row for each scan, and `out/reliability.png`. Raises ValueError if the model knows none
-    of the store's structures, if it was trained on slices that were made otherwise, and if one of the cases was among
-    those it was trained on.
+    `out/calibration.csv`, one row for each scan, and over all scans in `out/reliability.csv` and `out/reliability.png`.
+    Raises ValueError if the model knows none of the store's structures, if it was trained on slices that were made
+    otherwise, and if one of the cases was among those it was trained on.
     """
     ensemble = Ensemble([model], device, grid=store.grid)
     if ensemble.grid != store.grid:
@@ -100,7 +100,9 @@ def _evaluate(
             progress(done + 1, len(scans.cases))
     write_file(out / "calibration.csv", pd.DataFrame(measured).to_csv(index=False))
     if bins:
-        figure = reliability_figure(reduce(add, bins))
+        together = reduce(add, bins)
+        write_reliability(out / "reliability.csv", together)
+        figure = reliability_figure(together)
         write_file(out / "reliability.png", lambda path: figure.savefig(path, dpi=150))
     return write_file(out / "rows.parquet", lambda path: pd.DataFrame(rows).to_parquet(path, index=False))
 
