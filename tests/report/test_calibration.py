@@ -47,7 +47,7 @@ def test_the_figure_pools_the_bins_of_a_method(pipelines):
         bins = [read_reliability(p.rows.with_name("reliability.csv")) for p in pipelines if p.run.method == method]
         together = bins[0] + bins[1] + bins[2]
         filled = together.count > 0
-        np.testing.assert_allclose(curves[look.words].get_ydata(), (together.right / together.count)[filled])
+        np.testing.assert_allclose(curves[look.words].get_ydata(), together.right[filled] / together.count[filled])
         assert f"{look.words} {100 * together.expected_calibration_error:.1f} %" in picture.alt
 
 
