@@ -26,6 +26,7 @@ FUNCTIONS = (
     "evaluate",
     "export",
     "finetune",
+    "inspect",
     "load_model",
     "predict",
     "prepare",
@@ -53,7 +54,17 @@ def after_the_examples(phantom_folder, tmp_path_factory):
     variables = {"pg": type("pg", (), {name: staticmethod(function) for name, function in tiny.items()})}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name in ("prepare", "pretrain", "finetune", "evaluate", "predict", "load_model", "export", "suggest"):
+        for name in (
+            "prepare",
+            "inspect",
+            "pretrain",
+            "finetune",
+            "evaluate",
+            "predict",
+            "load_model",
+            "export",
+            "suggest",
+        ):
             assert example_of(getattr(api, name)), name
             exec(example_of(getattr(api, name)), variables)
         for method in (pg.Model.predict, pg.Model.evaluate):
@@ -135,7 +146,7 @@ def test_scans_that_cannot_be_read_are_named_in_the_log(phantom_folder, tmp_path
     with caplog.at_level(logging.WARNING):
         store = pg.prepare(tmp_path / "scans", tmp_path / "store", preset="smoke", settings=TINY)
     assert len(store.cases) == 7
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["left out phantom_007"]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["quarantined phantom_007"]
 
 
 @pytest.mark.cluster
@@ -170,7 +181,7 @@ def test_compare_refuses_rows_of_two_cohorts():
 def test_functions_and_commands_have_the_same_words_and_defaults():
     """A function may take more, such as `progress`; settings, overrides and the options of `prepare` are one thing."""
     commands = get_command(app).commands
-    settings = ("overrides", "layout", "keep_ids")
+    settings = ("overrides", "layout", "keep_ids", "fix", "max_quarantined")
     for name in ("prepare", "pretrain", "finetune", "evaluate", "score"):
         parameters = inspect.signature(getattr(api, name)).parameters
         words = {p.name: p.default for p in commands[name].params if p.name not in ("help", "out", *settings)}

@@ -169,8 +169,8 @@ def test_every_option_and_argument_is_explained_in_whole_sentences(parameter):
 def test_the_list_of_commands_is_not_cut_off():
     answer = call("--help").output
     assert set(get_command(cli.app).commands) == {
-        *("prepare", "pretrain", "finetune", "evaluate", "predict", "uncertainty", "export"),
-        *("score", "significance", "doctor"),
+        *("prepare", "inspect", "pretrain", "finetune", "evaluate", "predict", "uncertainty", "export"),
+        *("suggest", "score", "significance", "doctor"),
     }
     assert "..." not in answer[answer.index("Commands:") :]
 

@@ -37,7 +37,7 @@ def installed(tmp_path_factory):
 def test_the_wheel_has_the_library_alone_and_all_of_it(installed):
     assert {path.name for path in installed.iterdir()} == {"pixelglobal", f"pixelglobal-{__version__}.dist-info"}
     source = ROOT / "ssl/pixelglobal"
-    wanted = [*source.rglob("*.py"), *source.rglob("*.csv"), source / "py.typed"]
+    wanted = [*source.rglob("*.py"), *source.rglob("*.csv"), *source.rglob("*.j2"), source / "py.typed"]
     there = {str(path.relative_to(installed)) for path in installed.rglob("pixelglobal/**/*") if path.is_file()}
     assert there == {str(path.relative_to(ROOT / "ssl")) for path in wanted}
     assert {"pixelglobal/tables/paper/paper_tables.csv", "pixelglobal/py.typed"} <= there

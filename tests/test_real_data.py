@@ -50,7 +50,7 @@ def config():
 @pytest.fixture(scope="module")
 def real_store(cohort, config, tmp_path_factory):
     made = prepare(cohort, tmp_path_factory.mktemp("real_store") / "store", config.prepare)
-    assert not made.rejects
+    assert not made.quarantined
     return made.store
 
 

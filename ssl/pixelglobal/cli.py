@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from pixelglobal.commands.doctor import doctor
+from pixelglobal.commands.inspection import inspect
 from pixelglobal.commands.pipeline import evaluate, finetune, prepare, pretrain, uncertainty
 from pixelglobal.commands.prediction import export, predict
 from pixelglobal.commands.scoring import score, significance
@@ -18,6 +19,7 @@ from pixelglobal.version import __version__
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for command in (
     prepare,
+    inspect,
     pretrain,
     finetune,
     evaluate,

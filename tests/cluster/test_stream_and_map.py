@@ -68,7 +68,7 @@ def test_prepare_on_ray_is_prepare_and_a_bad_scan_spoils_only_itself(two_cpus, t
     bad.write_bytes(bad.read_bytes()[:100])
     plain = prepare(cohort, tmp_path / "plain", tiny.prepare)
     spread = prepare(cohort, tmp_path / "spread", tiny.prepare, map_cases=map_on_ray)
-    assert list(spread.rejects) == list(plain.rejects) == [bad.name.removesuffix(".nii.gz")]
+    assert list(spread.quarantined) == list(plain.quarantined) == [bad.name.removesuffix(".nii.gz")]
     assert spread.store.cases.equals(plain.store.cases)
     for case in plain.store.cases["case"]:
         assert torch.equal(plain.store.read_case(case).image_hu, spread.store.read_case(case).image_hu)

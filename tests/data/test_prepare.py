@@ -106,13 +106,13 @@ def test_resampling_happens_only_when_asked_and_goes_back(tmp_path, phantom_fold
 def test_one_bad_scan_spoils_only_itself(cohort, tmp_path, tiny):
     (cohort / "imagesTr/phantom_000.nii.gz").write_bytes(b"not a scan")
     edit(cohort / "labelsTr/phantom_001.nii.gz", lambda a: np.where(a == 1, 9, a).astype(np.uint8))
-    made = prepare(cohort, tmp_path / "store", tiny.prepare)
-    assert set(made.rejects) == {"phantom_000", "phantom_001"}
-    assert "cannot be read" in made.rejects["phantom_000"]
-    assert "label values 9; expected whole numbers from 0 to 4" in made.rejects["phantom_001"]
+    made = prepare(cohort, tmp_path / "store", tiny.prepare.model_copy(update={"max_quarantined": 0.25}))
+    assert set(made.quarantined) == {"phantom_000", "phantom_001"}
+    assert "cannot be read" in made.quarantined["phantom_000"]
+    assert "label values 9; expected whole numbers from 0 to 4" in made.quarantined["phantom_001"]
     assert len(made.store.cases) == 6
     assert len(made.store.read_case("phantom_002")) == 8
-    assert "phantom_000" in (tmp_path / "store/rejects.csv").read_text()
+    assert "phantom_000" in (tmp_path / "store/quarantine.csv").read_text()
 
 
 def test_the_same_command_continues_and_repairs(cohort, tmp_path, tiny):
@@ -122,7 +122,7 @@ def test_the_same_command_continues_and_repairs(cohort, tmp_path, tiny):
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "store/slices").iterdir()}
     (cohort / "imagesTr/phantom_000.nii.gz").write_bytes(good)
     made = prepare(cohort, tmp_path / "store", tiny.prepare)
-    assert not made.rejects
+    assert not made.quarantined
     assert len(made.store.cases) == 8
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
 
@@ -163,7 +163,9 @@ def test_a_split_that_lost_all_its_cases_is_named(cohort, tmp_path, tiny):
     (tmp_path / "splits.json").write_text(json.dumps(splits))
     asked = tiny.prepare.model_copy(update={"split_file": str(tmp_path / "splits.json")})
     (cohort / "imagesTr/phantom_001.nii.gz").write_bytes(b"not a scan")
-    with pytest.raises(ValueError, match=r"every case of the validation split was rejected \(phantom_001; reasons in"):
+    with pytest.raises(
+        ValueError, match=r"every case of the validation split is quarantined \(phantom_001; reasons in"
+    ):
         prepare(cohort, tmp_path / "store", asked)
     assert (tmp_path / "store/slices/phantom_000.parquet").is_file()
 
@@ -178,8 +180,8 @@ def test_two_patients_are_refused_and_their_slices_are_kept(tmp_path, tiny):
 def test_labels_that_are_infinite_spoil_only_their_scan(cohort, tmp_path, tiny):
     edit(cohort / "labelsTr/phantom_000.nii.gz", lambda a: np.where(a == 1, np.inf, a).astype(np.float32))
     made = prepare(cohort, tmp_path / "store", tiny.prepare)
-    assert list(made.rejects) == ["phantom_000"]
-    assert "holds label values inf; expected whole numbers from 0 to 4" in made.rejects["phantom_000"]
+    assert list(made.quarantined) == ["phantom_000"]
+    assert "holds label values inf; expected whole numbers from 0 to 4" in made.quarantined["phantom_000"]
 
 
 def test_scans_without_labels_are_all_for_pre_training(phantom_folder, tmp_path, tiny):
@@ -292,7 +294,7 @@ def test_three_real_patients_are_what_their_census_says(real_data, tmp_path):
     ]
     asked = settings.resolve("small", words).prepare
     made = prepare(tmp_path / "cohort", tmp_path / "store", asked)
-    assert not made.rejects
+    assert not made.quarantined
     assert made.store.splits.test == (picked["test"],)
     for row in made.store.cases.itertuples():
         expected = census[row.case]

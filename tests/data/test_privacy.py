@@ -69,7 +69,7 @@ def test_no_name_is_in_a_store(scans, tmp_path):
     made = prepare(scans, tmp_path / "store", SMALL)
     for path, content in contents(made.store.root):
         assert not PLANTED.search(content), path
-    assert "the image of s" in next(iter(made.rejects.values()))
+    assert "the image of s" in next(iter(made.quarantined.values()))
     assert re.fullmatch("s[0-9a-f]{12}", made.store.splits.test[0])
     assert made.store.cases["patient"].nunique() == 4
     assert made.store.name == "store"
@@ -120,8 +120,10 @@ def test_names_of_dicom_are_in_no_store(tmp_path):
         if i < 3:
             write_structures(folder / f"{NAME}.dcm", images, [("GTV", sphere_contours(images))])
     (tmp_path / "export" / f"{NAME}3" / "897.img").unlink()
-    made = prepare(tmp_path / "export", tmp_path / "store", SMALL.model_copy(update={"image_size": 64}))
-    assert "the image of s" in next(iter(made.rejects.values()))
+    made = prepare(
+        tmp_path / "export", tmp_path / "store", SMALL.model_copy(update={"image_size": 64, "quarantine": ()})
+    )
+    assert "the image of s" in next(iter(made.quarantined.values()))
     for path, content in contents(made.store.root):
         assert not PLANTED.search(content), path
 

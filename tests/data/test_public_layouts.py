@@ -13,7 +13,8 @@ from pixelglobal.data.splits import split_cases
 
 RNG = np.random.default_rng(0)
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
-SMALL = Prepare(keep_ids=True, image_size=32, train_fraction=0.4, validation_fraction=0.2)
+# Scans of noise or of one value are no CT.
+SMALL = Prepare(keep_ids=True, image_size=32, train_fraction=0.4, validation_fraction=0.2, quarantine=())
 
 
 def write(path, values=None, affine=AFFINE):
@@ -33,7 +34,7 @@ def boxes(*values):
 
 def prepared(folder, tmp_path, **settings):
     made = prepare(folder, tmp_path / "store", SMALL.model_copy(update=settings))
-    assert not made.rejects, made.rejects
+    assert not made.quarantined, made.quarantined
     return made.store
 
 
@@ -96,7 +97,7 @@ def test_the_ignore_label_of_nnunet_is_no_organ(tmp_path):
     describe(folder, channel_names={"0": "CT"}, labels={"background": 0, "liver": 1, "spleen": 5, "ignore": 6})
     made = prepare(folder, tmp_path / "store", SMALL)
     assert made.store.structures == ("liver", "spleen")
-    assert "16 voxels have the ignore label 6, so nothing is known about them" in made.rejects["a0"]
+    assert "16 voxels have the ignore label 6, so nothing is known about them" in made.quarantined["a0"]
     assert set(np.unique(made.store.read_case("a1").label)) == {0, 1, 2}
 
 

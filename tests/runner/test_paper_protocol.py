@@ -52,7 +52,7 @@ def cohorts(tiny, tmp_path_factory):
 
 def _prepared(scans, store, tiny, detected, **settings):
     made = prepare(scans, store, with_settings(tiny, prepare=settings).prepare)
-    assert not made.rejects, made.rejects
+    assert not made.quarantined, made.quarantined
     assert f"The layout is {detected}" in made.store.notes
     return made.store
 

@@ -4,6 +4,7 @@ A function imports what it needs when it is called: `score` and `compare` load n
 the docstrings are run one after the other by tests/test_api.py.
 """
 
+from pixelglobal.api.inspection import inspect
 from pixelglobal.api.model import Model, Prediction
 from pixelglobal.api.pipeline import evaluate, finetune, prepare, pretrain
 from pixelglobal.api.prediction import export, load_model, predict
@@ -17,6 +18,7 @@ __all__ = [
     "evaluate",
     "export",
     "finetune",
+    "inspect",
     "load_model",
     "predict",
     "prepare",

@@ -35,9 +35,9 @@ def prepare(
     settings: `["prepare.image_size=96"]`, or the same as nested dictionaries.
     on_ray: spread the scans over the Ray cluster of RAY_ADDRESS, or over the cores of this machine.
     progress: called with the number of scans that are done and of all scans.
-    The same call again keeps the scans that are finished. A scan that cannot be read is left out with a warning in the
-    log; the reasons are also in `rejects.csv`. Raises ValueError if no scan can be used, or if the folder holds
-    another cohort or other settings.
+    The same call again keeps the scans that are finished. A scan that cannot be read, or that is surely wrong, is
+    quarantined: no split has it; the reasons are in the log and in `quarantine.csv`. Raises ValueError if these are
+    more than `prepare.max_quarantined`, or if the folder holds another cohort or other settings.
 
     Example::
 
@@ -49,8 +49,8 @@ def prepare(
 
     config = resolve(preset, settings)
     prepared = prepare_scans(Path(cohort), Path(store), config.prepare, map_cases=map_of(on_ray), progress=progress)
-    for case, reason in prepared.rejects.items():
-        logger.warning("left out %s: %s", case, reason)
+    for case, reason in prepared.quarantined.items():
+        logger.warning("quarantined %s: %s", case, reason)
     return prepared.store
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,10 @@ from rich.console import Console
 
 from pixelglobal import api
 from pixelglobal.api.options import DEFAULT_PRESET
+from pixelglobal.commands.inspection import print_lines
 from pixelglobal.commands.progress import progress_bar
 
 console = Console()
-MOST_NOTES = 20
 
 Settings = Annotated[
     list[str] | None,
@@ -53,22 +54,38 @@ def prepare(
             "--keep-ids", help="Keep the names of files and patients in the store, in place of salted hashes."
         ),
     ] = False,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="header|resample|orientation",
+            help="What to put right in scans: header for HU stored with 1024 added and spacings in metres, resample "
+            "for axes that are not at right angles, orientation for sagittal or coronal slices. It can be given again.",
+        ),
+    ] = None,
+    max_quarantined: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE", help="Fail if more of the scans cannot be used or are surely wrong. Without it, 5%."
+        ),
+    ] = None,
     on_ray: Annotated[
         bool, typer.Option("--on-ray", help="Spread the scans over the Ray cluster of RAY_ADDRESS, or over all cores.")
     ] = False,
 ) -> None:
     """Read, check and clip scans, and write their slices.
 
-    A scan that cannot be read is left out with the reason; the other scans are not affected.
+    A scan that cannot be read, or that is surely wrong, is quarantined: no split has it, and the reason is printed. The
+    other scans are not affected. See docs/how-to/check-data.md.
     """
+    from pixelglobal.inspection.inspection import inspect
+
     words = [*(overrides or []), *([f"prepare.layout={layout}"] if layout else [])]
     words += ["prepare.keep_ids=true"] if keep_ids else []
+    words += [f"prepare.fix={json.dumps(fix)}"] if fix else []
+    words += [f"prepare.max_quarantined={_share(max_quarantined)}"] if max_quarantined else []
     with progress_bar("Preparing scans", console) as progress:
         opened = api.prepare(cohort, store, preset=preset, settings=words, on_ray=on_ray, progress=progress)
-    for note in opened.notes[:MOST_NOTES]:
-        console.print(f"{note}.", highlight=False)
-    if len(opened.notes) > MOST_NOTES:
-        console.print(f"{len(opened.notes) - MOST_NOTES} more notes are in {store / 'notes.json'}.", highlight=False)
+    print_lines(inspect(opened, compare_scans=False))
     splits = opened.splits
     counts = {name: len(getattr(splits, name)) for name in ("pretrain", "train", "validation", "test")}
     console.print(f"{len(opened.cases)} scans in {store}, splits {counts}", highlight=False)
@@ -77,6 +94,14 @@ def prepare(
         console.print(f"A structure without a voxel in a scan counts as {meaning} (prepare.absent_structures).")
         ceiling = ", ".join(f"{name} {100 * dice:.1f}" for name, dice in opened.dice_ceiling.items())
         console.print(f"The highest DSC (%) that this grid allows, mean over scans: {ceiling}.", highlight=False)
+
+
+def _share(text: str) -> float:
+    """A share as it is typed, 5% or 0.05."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise ValueError(f"--max-quarantined {text}: expected a share such as 5% or 0.05") from None
 
 
 def pretrain(

@@ -53,6 +53,9 @@ class Prepare(Section):
     roi_names: str | None = None  # layout "dicom": a JSON file with the ROI names of each structure
     may_lose: tuple[str, ...] = ()  # structures that the crop may cut away whole; of any other, that is an error
     leave_out: tuple[str, ...] = ()  # cases, or known issues of a public cohort by name
+    fix: tuple[Literal["header", "resample", "orientation"], ...] = ()  # see docs/how-to/check-data.md, as the next two
+    quarantine: tuple[str, ...] = ("not_hu", "stored_offset", "no_body", "spacing")  # kinds of suspects
+    max_quarantined: float = Field(0.05, ge=0, le=1)  # `prepare` fails above this share of the cases; one may always be
     hu_min: float = -1024.0  # paper: "clipped the pixel values to the range of [-1024, +325] of Hounsfield units"
     hu_max: float = 325.0
     image_size: int = Field(384, ge=32)  # paper: "center-cropped each slice to the size of 384x384"

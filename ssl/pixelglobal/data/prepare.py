@@ -6,7 +6,7 @@ continued by the same command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import Any
 import pandas as pd
 
 from pixelglobal.config.schema import Prepare
+from pixelglobal.data.checks.kinds import KINDS
 from pixelglobal.data.cohorts import PRETRAINING, PUBLISHED, Case, Cohort
 from pixelglobal.data.ids import ID_MAP, KEPT, Ids, ids_beside
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.leakage import refuse_near_duplicates
 from pixelglobal.data.prepare_case import Result, prepare_case
+from pixelglobal.data.quarantine import write_quarantine
 from pixelglobal.data.slices import SCHEMA_VERSION
 from pixelglobal.data.splits import Splits, read_splits, refuse_shared_patients, split_cases
 from pixelglobal.data.store import Store
@@ -46,10 +48,10 @@ MapCases = Callable[[Callable[[Case], Result], Sequence[Case]], Iterable[Result]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` made: the store, and the cases it could not use with the reasons."""
+    """What `prepare` made: the store, and {case: reason} of what it quarantined."""
 
     store: Store
-    rejects: dict[str, str]
+    quarantined: dict[str, str]
 
 
 def prepare(
@@ -85,12 +87,13 @@ def prepare(
     if before is None:
         write_digests(root, {name: digest for case in finished for name, digest in case_digests(root, case).items()})
     done = len(cohort.cases) - len(left)
-    rejects: dict[str, str] = {}
+    unusable: dict[str, str] = {}
+    kept = len(finished)
     work = partial(prepare_case, root=root, settings=settings, facts=facts, cohort=replace(cohort, cases=()), ids=ids)
     for result in map_cases(work, left):
         done += 1
         if "reason" in result:
-            rejects[result["case"]] = result["reason"]
+            unusable[result["case"]] = result["reason"]
         else:
             finished.add(result["case"])
             add_digests(root, case_digests(root, result["case"]))
@@ -98,18 +101,20 @@ def prepare(
             progress(done, len(cohort.cases))
     rows = [read_json_object(record_file(root, case)) for case in sorted(id_of.values()) if case in finished]
     remarks = [f"{row['case']}: {remark}" for row in rows for remark in row.pop("remarks", ())]
-    rejected = pd.DataFrame(sorted(rejects.items()), columns=["case", "reason"])
-    write_file(root / "rejects.csv", rejected.to_csv(index=False))
+    quarantined = {**unusable, **_surely_wrong(rows, settings.quarantine)}
+    write_quarantine(root, quarantined)
     if not rows:
-        first = next(iter(rejects.values()), f"{root} does not show what the workers wrote; is it on a shared disk?")
+        first = next(iter(unusable.values()), f"{root} does not show what the workers wrote; is it on a shared disk?")
         raise ValueError(f"none of the {len(cohort.cases)} scans in {cohort_folder} can be used; the first: {first}")
-    splits = _splits(cohort, settings, rows, ids)
+    _refuse_many_quarantined(root, quarantined, len(cohort.cases), settings.max_quarantined)
+    splits = _splits(cohort, settings, rows, ids, quarantined)
     _refuse_moved_cases(root / "splits.json", splits)
     write_file(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     write_json(root / "splits.json", {**asdict(splits), "seed": settings.split_seed})
     write_json(root / "cohort.json", facts)
     anew = [f"{case} was not what was written, or was not finished, and was made anew" for case in damaged]
-    notes = [f"The layout is {cohort.layout}", *(ids.hide(note, cohort.cases) for note in cohort.notes)]
+    again = [f"{kept} of {len(cohort.cases)} scans are kept from an earlier try"] if kept else []
+    notes = [f"The layout is {cohort.layout}", *again, *(ids.hide(note, cohort.cases) for note in cohort.notes)]
     if ids is not KEPT:
         notes.append(f"Scans and patients have hashes for names; the file of names is {ID_MAP} or prepare.id_map")
     write_json(root / "notes.json", {"notes": [*notes, *remarks, *anew]})
@@ -117,7 +122,29 @@ def prepare(
     write_digests(root, {**(read_digests(root) or {}), **marks})
     store = Store.open(root)
     refuse_near_duplicates(store, settings.near_duplicate_hu)
-    return Prepared(store, rejects)
+    return Prepared(store, quarantined)
+
+
+def _surely_wrong(rows: Sequence[Result], kinds: Collection[str]) -> dict[str, str]:
+    """{case: reason} of the cases with a suspect of these kinds. Raises ValueError for a kind that there is not."""
+    if unknown := sorted(set(kinds) - KINDS.keys()):
+        raise ValueError(f"prepare.quarantine names {', '.join(unknown)}; expected some of {', '.join(KINDS)}")
+    wrong: dict[str, str] = {}
+    for row in rows:
+        suspects = row.pop("checks", {}).get("suspects", ())
+        if seen := [f"{KINDS[s['kind']].words}: {s['seen']}" for s in suspects if s["kind"] in kinds]:
+            wrong[row["case"]] = "; ".join(seen)
+    return wrong
+
+
+def _refuse_many_quarantined(root: Path, quarantined: Mapping[str, str], n_cases: int, most: float) -> None:
+    if len(quarantined) > max(1.0, most * n_cases):
+        examples = "; ".join(f"{case} ({reason})" for case, reason in sorted(quarantined.items())[:3])
+        raise ValueError(
+            f"{len(quarantined)} of {n_cases} scans cannot be used or are surely wrong, more than the {most:.0%} of "
+            f"prepare.max_quarantined: {examples}. {root / 'quarantine.csv'} has all reasons. Correct the scans, see "
+            "whether --fix can, or allow more by --max-quarantined; finished scans are kept"
+        )
 
 
 def leave_out(cohort: Cohort, names: Sequence[str]) -> Cohort:
@@ -152,17 +179,22 @@ def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
         "image_size": settings.image_size,
         "hu_min": low,
         "hu_max": high,
+        **({"pictures": True} if cohort.intensity_range else {}),
         **({"channels": cohort.channels} if cohort.channels > 1 else {}),
         "in_plane_spacing_mm": settings.in_plane_spacing_mm,
         **({} if settings.in_plane_spacing_mm is None else {"antialias": settings.antialias}),
         **({} if settings.channel is None else {"channel": settings.channel}),
+        **({"fix": sorted(settings.fix)} if settings.fix else {}),
         "ids": None if settings.keep_ids else "hashed",
     }
 
 
-def _splits(cohort: Cohort, settings: Prepare, rows: list[Result], ids: Ids) -> Splits:
-    """Splits of the whole cohort, then without the rejected cases: to repair one of them moves no other."""
-    usable = {row["case"] for row in rows}
+def _splits(cohort: Cohort, settings: Prepare, rows: list[Result], ids: Ids, quarantined: Collection[str]) -> Splits:
+    """Splits of the whole cohort, then without the unusable cases: to repair one of them moves no other.
+
+    Raises ValueError if quarantine leaves nothing of a split, or if two splits share a scan.
+    """
+    prepared = {row["case"] for row in rows}
     if settings.split_file:
         asked = read_splits(Path(settings.split_file), cohort.cases)
     elif cohort.structures:
@@ -176,14 +208,15 @@ def _splits(cohort: Cohort, settings: Prepare, rows: list[Result], ids: Ids) -> 
     else:  # scans without labels: everything is for pre-training
         asked = Splits(tuple(c.case for c in cohort.cases), (), (), ())
     asked = ids.splits(asked)
-    splits = Splits(**{name: tuple(c for c in part if c in usable) for name, part in asdict(asked).items()})
+    splits = Splits(**{name: tuple(c for c in part if c in prepared) for name, part in asdict(asked).items()})
+    used = Splits(**{name: tuple(c for c in part if c not in quarantined) for name, part in asdict(splits).items()})
     for name, wanted in asdict(asked).items():
-        if wanted and not getattr(splits, name):
+        if wanted and not getattr(used, name):
             raise ValueError(
-                f"every case of the {name} split was rejected ({', '.join(wanted[:5])}; reasons in rejects.csv). "
+                f"every case of the {name} split is quarantined ({', '.join(wanted[:5])}; reasons in quarantine.csv). "
                 "Repair them, take them out of dataset.json, or give prepare.split_file; finished cases are kept"
             )
-    refuse_shared_patients(splits, {row["case"]: row["sha256"] for row in rows}, "voxels")
+    refuse_shared_patients(used, {row["case"]: row["sha256"] for row in rows}, "voxels")
     return splits
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 
 from pixelglobal.config.schema import Prepare
+from pixelglobal.data.checks.fix import fixed
+from pixelglobal.data.checks.kinds import KINDS
+from pixelglobal.data.checks.measure import Values, structures_of
+from pixelglobal.data.checks.scan import suspects_of_grid, suspects_of_labels, suspects_of_values
 from pixelglobal.data.cohorts import Case, Cohort
 from pixelglobal.data.fingerprint import fingerprint_of
 from pixelglobal.data.ids import KEPT, Ids
@@ -30,6 +34,8 @@ def prepare_case(
     name = ids.case(case.case)
     try:
         volume = cohort.load(case, cohort.code, settings.channel)
+        if cohort.intensity_range is None:
+            volume = fixed(volume, settings.fix)
         remarks = tuple(ids.hide_files(remark, case) for remark in volume.remarks)
         volume = replace(volume, case=name, patient=ids.patient(case.patient), remarks=remarks)
         return store_volume(volume, root=root, settings=settings, facts=facts)
@@ -43,6 +49,8 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     Raises ValueError if the crop leaves nothing of a structure that `prepare.may_lose` does not name.
     """
     n_structures, to_mm = len(facts["structures"]), settings.in_plane_spacing_mm
+    if to_mm and not facts.get("pictures"):
+        _refuse_impossible_sizes(volume)
     counts = _voxels(volume.labels, n_structures)
     drawn = volume.labels is not None
     looked_for = volume.looked_for or (drawn,) * n_structures
@@ -94,10 +102,57 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "sha256": _digest(volume.image_hu, "<i2"),
         "labels_sha256": _digest(volume.labels, "u1"),
     }
+    cut = {
+        "stored": kept,
+        "outside_crop": resampled - kept,
+        "at_crop": _at_the_crop(stored_labels, whole, n_structures),
+    }
+    record["checks"] = _checks(volume, facts["structures"], cut, in_hu=not facts.get("pictures"))
     if volume.remarks:
         record["remarks"] = list(volume.remarks)
     write_json(record_file(root, volume.case), record)
     return record
+
+
+def _checks(volume: Volume, names: Sequence[str], cut: Mapping[str, np.ndarray], *, in_hu: bool) -> dict[str, Any]:
+    """What the scan is measured by and what is probably wrong with it, as entries of its record.
+
+    cut: voxels of each structure in the stored slices, outside of them, and at their border. in_hu: false for
+    pictures, of which values and grid are not judged.
+    """
+    values, structures = Values.of(volume.image_hu), {}
+    if volume.labels is not None:
+        structures = structures_of(volume.image_hu if in_hu else None, volume.labels, volume.spacing_mm, names)
+    for i, name in enumerate(names):
+        if name in structures:
+            structures[name] |= {what: int(count[i]) for what, count in cut.items()}
+    suspects = [*suspects_of_labels(volume.case, volume.labels is not None, structures)]
+    if in_hu:
+        suspects += suspects_of_values(volume.case, values)
+        suspects += suspects_of_grid(volume.case, volume.affine, volume.image_hu.shape, volume.spacing_mm)
+    return {
+        "in_hu": in_hu,
+        "suspects": [{"kind": suspect.kind, "seen": suspect.seen} for suspect in suspects],
+        "structures": structures,
+        "histogram": values.histogram(),
+    }
+
+
+def _at_the_crop(labels: np.ndarray | None, whole: tuple[int, int], n_structures: int) -> np.ndarray:
+    """Stored voxels of each structure at a border where the crop has cut something off, int64."""
+    counts = np.zeros(n_structures, np.int64)
+    if labels is not None:
+        for axis, size in enumerate(whole, 1):
+            if size > labels.shape[axis]:
+                counts += _voxels(labels.take([0, -1], axis), n_structures)
+    return counts
+
+
+def _refuse_impossible_sizes(volume: Volume) -> None:
+    """Raise ValueError for a spacing that nothing can be resampled from."""
+    for suspect in suspects_of_grid(volume.case, volume.affine, volume.image_hu.shape, volume.spacing_mm):
+        if suspect.kind == "spacing":
+            raise ValueError(f"{volume.case}: has {suspect.seen}. {KINDS['spacing'].advice}")
 
 
 def _voxels(labels: np.ndarray | None, n_structures: int) -> np.ndarray:

@@ -217,6 +217,20 @@ def read_images(path: Path | str, first: int, n_slices: int) -> pa.ChunkedArray:
     return images
 
 
+def read_slice(path: Path, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """One slice of a file: HU int16 [S, S] ([C, S, S] in colour), labels uint8 [S, S]; a damaged file is named."""
+    batch = SliceBatch.from_arrow(read_slices(path).slice(index, 1))
+    return batch.image_hu[0].numpy(), batch.label[0].numpy()
+
+
+def labelled_pixels(path: Path) -> np.ndarray:
+    """How many labelled pixels each slice of a file has, int [Z]; a damaged file is named."""
+    try:
+        return np.asarray(pq.read_table(path, columns=["n_labelled_pixels"], partitioning=None).column(0))
+    except Exception as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
 def images_of(column: pa.ChunkedArray, side: int) -> np.ndarray:
     """A column `image` as HU int16 [rows, S, S], or [rows, C, S, S] with C > 1 channels, only to be read.
 

@@ -6,10 +6,10 @@ slices/CASE.parquet      one row per slice, see `slices`
 labels/CASE.nii.gz       the reference on the scan's own grid (labelled cases)
 fingerprints/CASE.npy    what tells the scan apart from those of other patients, see `fingerprint`
 splits.json              cases of each split, disjoint by patient
-quarantine.csv           cases that no split has, and why; written by hand
-rejects.csv              cases that could not be used, and why
+quarantine.csv           cases that no split has, and why, see `quarantine`
 notes.json               the layout of the scans' folder, and what was noticed while it was read
-records/, prepare.json   what `prepare` needs to continue
+records/CASE.json        what is known of a case: its row of cases.csv, and what the checks measured and suspected
+prepare.json             what `prepare` needs to continue
 SHA256SUMS               the digest of each of these files
 """
 
@@ -20,14 +20,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pixelglobal.data.fingerprint import LATTICE, Fingerprint, fingerprint_of
+from pixelglobal.data.quarantine import read_quarantine
 from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
 from pixelglobal.data.splits import Splits
-from pixelglobal.data.store_files import fingerprint_file
+from pixelglobal.data.store_files import fingerprint_file, record_file
 from pixelglobal.data.stored_grid import StoredGrid, on_the_scan
 from pixelglobal.files import damaged_files, digest_of, read_digests, read_json_object
 
@@ -120,18 +122,27 @@ class Store:
     @cached_property
     def quarantine(self) -> dict[str, str]:
         """The cases that no split has, and why: quarantine.csv."""
-        path = self.root / "quarantine.csv"
-        if not path.is_file():
-            return {}
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if not {"case", "reason"} <= set(table.columns):
-            raise ValueError(f"{path} has the columns {', '.join(table.columns)}; expected case and reason")
-        if unknown := sorted(set(table["case"]) - set(self.cases["case"])):
+        lines = read_quarantine(self.root)
+        by_hand = lines.loc[lines["by"] != "prepare", "case"]
+        if unknown := sorted(set(by_hand) - set(self.cases["case"])):
             raise ValueError(
-                f"{path} names {', '.join(unknown[:5])}, which the store does not have; correct the name, or take the "
-                "line out"
+                f"{self.root / 'quarantine.csv'} names {', '.join(unknown[:5])}, which the store does not have; "
+                "correct the name, or take the line out"
             )
-        return dict(zip(table["case"], table["reason"], strict=True))
+        return dict(zip(lines["case"], lines["reason"], strict=True))
+
+    def checks(self, case: str) -> dict[str, Any]:
+        """What `prepare` measured and suspected: `in_hu`, `suspects`, `structures` and `histogram`, see `prepare_case`.
+
+        Raises ValueError if an older version prepared the case.
+        """
+        record = read_json_object(record_file(self.root, case))
+        if "checks" not in record:
+            raise ValueError(
+                f"{self.root} was prepared before scans were checked ({case}); prepare the cohort into a new folder"
+            )
+        checks: dict[str, Any] = record["checks"]
+        return checks
 
     def _facts(self, case: str) -> pd.Series:
         rows = self.cases[self.cases["case"] == case]

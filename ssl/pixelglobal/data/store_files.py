@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pixelglobal.files import damaged_files, digest_of
 
-MARKS = ("prepare.json", "cohort.json", "cases.csv", "splits.json", "rejects.csv", "notes.json")
+MARKS = ("prepare.json", "cohort.json", "cases.csv", "splits.json", "notes.json")
 
 
 def record_file(root: Path, case: str) -> Path:

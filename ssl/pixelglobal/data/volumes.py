@@ -8,11 +8,13 @@ left to the patient's right. A mirror of the columns therefore swaps left and ri
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.processing import resample_from_to
+from nibabel.spaces import vox2out_vox
 
 from pixelglobal.data.itk_formats import open_itk
 from pixelglobal.data.nifti import RawScan, Unusable, open_nifti
@@ -20,6 +22,7 @@ from pixelglobal.files import write_file
 
 AFFINE_TOLERANCE_MM = 0.01  # how far apart image and label may lie at any corner of the scan
 HU_LIMITS = np.iinfo(np.int16)
+AIR_HU = -1024
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,23 @@ def spacing_zyx(affine: np.ndarray) -> tuple[float, float, float]:
     """The distances in mm between neighbouring voxels of a canonical grid, in array order (z, y, x)."""
     x, y, z = np.linalg.norm(affine[:3, :3], axis=0)
     return float(z), float(y), float(x)
+
+
+def on_straight_axes(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
+    """A scan on a grid along the patient's axes with this spacing (z, y, x) that encloses it.
+
+    HU are interpolated linearly, with air outside the scan; labels are those of the nearest voxel.
+    """
+    x_first = volume.image_hu.transpose(2, 1, 0)
+    grid = vox2out_vox((x_first.shape, volume.affine), spacing_mm[::-1])
+
+    def resampled(voxels: np.ndarray, order: int, fill: int) -> np.ndarray:
+        image = resample_from_to(nib.Nifti1Image(voxels, volume.affine), grid, order=order, cval=fill)
+        return np.asarray(image.dataobj).transpose(2, 1, 0)
+
+    image_hu = np.rint(resampled(x_first.astype(np.float32), 1, AIR_HU)).astype(np.int16)
+    labels = None if volume.labels is None else resampled(volume.labels.transpose(2, 1, 0), 0, 0)
+    return replace(volume, image_hu=image_hu, labels=labels, affine=grid[1], spacing_mm=spacing_mm)
 
 
 def _read_label_values(
