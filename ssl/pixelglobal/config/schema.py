@@ -1,8 +1,7 @@
 """Every setting of the system: frozen, typed, with the paper's sentence beside the paper's number.
 
-A setting has one name: in this file, in a JSON file, on the command line (`pretrain.batch_size=4`) and in the
-resolved `config.json` that is saved beside every run. "Paper" below is Zhang & Zhang, "Pixel-global Self-supervised
-Learning with Uncertainty-aware Context Stabilizer"; words in quotation marks are its own.
+A setting has one name: here, on the command line (`pretrain.batch_size=4`), in `config.json` of every run. "Paper" is
+Zhang & Zhang, "Pixel-global Self-supervised Learning with Uncertainty-aware Context Stabilizer", quoted in its words.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ class Prepare(Section):
     validation_fraction: float = Field(0.1, ge=0, lt=1)  # with it 0 and train_fraction 0, all are test patients
     keep_ids: bool = False  # names of files and patients; else salted hashes, see docs/explanation/privacy.md
     id_map: str | None = None  # the file of names and their hashes; None: .pixelglobal-ids.json beside the scans
-    # "fractions", "pretrain" (every scan without its labels), or a division that the layout offers; None: the published
-    # one if there is.
+    # "fractions", "pretrain" (all, without labels), or a division that the layout offers; None: a published one.
     split: str | None = None
     split_file: str | None = None  # a JSON of case names, used instead of any other division
     split_seed: int = 0

@@ -100,6 +100,7 @@ def prepare(
         if progress:
             progress(done, len(cohort.cases))
     rows = [read_json_object(record_file(root, case)) for case in sorted(id_of.values()) if case in finished]
+    anew = [f"{case} was not what was written, or was not finished, and was made anew" for case in damaged]
     remarks = [f"{row['case']}: {remark}" for row in rows for remark in row.pop("remarks", ())]
     quarantined = {**unusable, **_surely_wrong(rows, settings.quarantine)}
     write_quarantine(root, quarantined)
@@ -112,17 +113,21 @@ def prepare(
     write_file(root / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     write_json(root / "splits.json", {**asdict(splits), "seed": settings.split_seed})
     write_json(root / "cohort.json", facts)
-    anew = [f"{case} was not what was written, or was not finished, and was made anew" for case in damaged]
-    again = [f"{kept} of {len(cohort.cases)} scans are kept from an earlier try"] if kept else []
-    notes = [f"The layout is {cohort.layout}", *again, *(ids.hide(note, cohort.cases) for note in cohort.notes)]
-    if ids is not KEPT:
-        notes.append(f"Scans and patients have hashes for names; the file of names is {ID_MAP} or prepare.id_map")
-    write_json(root / "notes.json", {"notes": [*notes, *remarks, *anew]})
+    write_json(root / "notes.json", {"notes": [*_notes(cohort, ids, kept), *remarks, *anew]})
     marks = {name: digest_of(root / name) for name in MARKS if (root / name).is_file()}
     write_digests(root, {**(read_digests(root) or {}), **marks})
     store = Store.open(root)
     refuse_near_duplicates(store, settings.near_duplicate_hu)
     return Prepared(store, quarantined)
+
+
+def _notes(cohort: Cohort, ids: Ids, kept: int) -> list[str]:
+    """What a user should know about how the folder was read; kept: scans that an earlier try has finished."""
+    again = [f"{kept} of {len(cohort.cases)} scans are kept from an earlier try"] if kept else []
+    notes = [f"The layout is {cohort.layout}", *again, *(ids.hide(note, cohort.cases) for note in cohort.notes)]
+    if ids is not KEPT:
+        notes.append(f"Scans and patients have hashes for names; the file of names is {ID_MAP} or prepare.id_map")
+    return notes
 
 
 def _surely_wrong(rows: Sequence[Result], kinds: Collection[str]) -> dict[str, str]:
@@ -179,7 +184,6 @@ def _cohort_facts(cohort: Cohort, settings: Prepare) -> dict[str, Any]:
         "image_size": settings.image_size,
         "hu_min": low,
         "hu_max": high,
-        **({"pictures": True} if cohort.intensity_range else {}),
         **({"channels": cohort.channels} if cohort.channels > 1 else {}),
         "in_plane_spacing_mm": settings.in_plane_spacing_mm,
         **({} if settings.in_plane_spacing_mm is None else {"antialias": settings.antialias}),

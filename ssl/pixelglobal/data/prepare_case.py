@@ -49,8 +49,6 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     Raises ValueError if the crop leaves nothing of a structure that `prepare.may_lose` does not name.
     """
     n_structures, to_mm = len(facts["structures"]), settings.in_plane_spacing_mm
-    if to_mm and not facts.get("pictures"):
-        _refuse_impossible_sizes(volume)
     counts = _voxels(volume.labels, n_structures)
     drawn = volume.labels is not None
     looked_for = volume.looked_for or (drawn,) * n_structures
@@ -60,6 +58,7 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     ]
     grid = StoredGrid.of({"antialias": settings.antialias, **facts})
     rows, columns = volume.image_hu.shape[-2:]
+    _refuse_impossible_sizes(volume, grid)
     whole = grid.size_on((rows, columns), volume.spacing_mm)
     labels = None if volume.labels is None else resample_labels(volume.labels, volume.spacing_mm, to_mm)
     stored_labels = None if labels is None else crop_or_pad(labels, grid.image_size, fill=0)
@@ -102,43 +101,38 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         "sha256": _digest(volume.image_hu, "<i2"),
         "labels_sha256": _digest(volume.labels, "u1"),
     }
-    cut = {
-        "stored": kept,
-        "outside_crop": resampled - kept,
-        "at_crop": _at_the_crop(stored_labels, whole, n_structures),
-    }
-    record["checks"] = _checks(volume, facts["structures"], cut, in_hu=not facts.get("pictures"))
+    cut = {"stored": kept, "outside_crop": resampled - kept, "at_crop": _at_crop(stored_labels, whole, n_structures)}
+    record["checks"] = _checks(volume, facts["structures"], cut, grid.is_ct)
     if volume.remarks:
         record["remarks"] = list(volume.remarks)
     write_json(record_file(root, volume.case), record)
     return record
 
 
-def _checks(volume: Volume, names: Sequence[str], cut: Mapping[str, np.ndarray], *, in_hu: bool) -> dict[str, Any]:
+def _checks(volume: Volume, names: Sequence[str], cut: Mapping[str, np.ndarray], is_ct: bool) -> dict[str, Any]:
     """What the scan is measured by and what is probably wrong with it, as entries of its record.
 
-    cut: voxels of each structure in the stored slices, outside of them, and at their border. in_hu: false for
-    pictures, of which values and grid are not judged.
+    cut: voxels of each structure in the stored slices, outside of them, and at their border. is_ct: of
+    pictures, values and grid are not judged.
     """
     values, structures = Values.of(volume.image_hu), {}
     if volume.labels is not None:
-        structures = structures_of(volume.image_hu if in_hu else None, volume.labels, volume.spacing_mm, names)
+        structures = structures_of(volume.image_hu if is_ct else None, volume.labels, volume.spacing_mm, names)
     for i, name in enumerate(names):
         if name in structures:
             structures[name] |= {what: int(count[i]) for what, count in cut.items()}
     suspects = [*suspects_of_labels(volume.case, volume.labels is not None, structures)]
-    if in_hu:
+    if is_ct:
         suspects += suspects_of_values(volume.case, values)
         suspects += suspects_of_grid(volume.case, volume.affine, volume.image_hu.shape, volume.spacing_mm)
     return {
-        "in_hu": in_hu,
         "suspects": [{"kind": suspect.kind, "seen": suspect.seen} for suspect in suspects],
         "structures": structures,
         "histogram": values.histogram(),
     }
 
 
-def _at_the_crop(labels: np.ndarray | None, whole: tuple[int, int], n_structures: int) -> np.ndarray:
+def _at_crop(labels: np.ndarray | None, whole: tuple[int, int], n_structures: int) -> np.ndarray:
     """Stored voxels of each structure at a border where the crop has cut something off, int64."""
     counts = np.zeros(n_structures, np.int64)
     if labels is not None:
@@ -148,9 +142,10 @@ def _at_the_crop(labels: np.ndarray | None, whole: tuple[int, int], n_structures
     return counts
 
 
-def _refuse_impossible_sizes(volume: Volume) -> None:
-    """Raise ValueError for a spacing that nothing can be resampled from."""
-    for suspect in suspects_of_grid(volume.case, volume.affine, volume.image_hu.shape, volume.spacing_mm):
+def _refuse_impossible_sizes(volume: Volume, grid: StoredGrid) -> None:
+    """Raise ValueError for a spacing that nothing can be resampled from, where resampling is asked for."""
+    suspects = suspects_of_grid(volume.case, volume.affine, volume.image_hu.shape, volume.spacing_mm)
+    for suspect in suspects if grid.is_ct and grid.in_plane_spacing_mm else ():
         if suspect.kind == "spacing":
             raise ValueError(f"{volume.case}: has {suspect.seen}. {KINDS['spacing'].advice}")
 

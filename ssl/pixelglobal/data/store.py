@@ -132,7 +132,7 @@ class Store:
         return dict(zip(lines["case"], lines["reason"], strict=True))
 
     def checks(self, case: str) -> dict[str, Any]:
-        """What `prepare` measured and suspected: `in_hu`, `suspects`, `structures` and `histogram`, see `prepare_case`.
+        """What `prepare` measured and suspected: `suspects`, `structures` and `histogram`, see `prepare_case`.
 
         Raises ValueError if an older version prepared the case.
         """

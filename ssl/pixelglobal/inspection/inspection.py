@@ -24,14 +24,12 @@ class Inspection:
     is not quarantined: voxels, ml, components, median_hu (before clipping), column_mm (mean place from the patient's
     left to the right), and the voxels on the stored grid that are stored, outside of the crop, and at its border.
     histograms: {case: voxels in bins of 50 HU}, as `measure.Values.histogram`, with the quarantined cases.
-    in_hu: false for pictures.
     """
 
     store: Store
     suspects: tuple[Suspect, ...]
     census: pd.DataFrame
     histograms: dict[str, list[int]]
-    in_hu: bool
 
     @property
     def by_kind(self) -> dict[str, list[Suspect]]:
@@ -83,14 +81,14 @@ def inspect(store: Store, *, compare_scans: bool = True) -> Inspection:
     """
     suspects: list[Suspect] = []
     census: list[dict[str, object]] = []
-    histograms, in_hu = {}, True
+    histograms = {}
     for case in store.cases["case"]:
         checks = store.checks(case)
-        histograms[case], in_hu = checks["histogram"], checks["in_hu"]
+        histograms[case] = checks["histogram"]
         if case not in store.quarantine:
             suspects += [Suspect(case, **one) for one in checks["suspects"]]
             census += [{"case": case, "structure": name, **facts} for name, facts in checks["structures"].items()]
     table = pd.DataFrame(census, columns=CENSUS)
     suspects += suspects_of_cohort(store, table, compare_scans)
     suspects.sort(key=lambda suspect: (ORDER.index(suspect.kind), suspect.case))
-    return Inspection(store, tuple(suspects), table, histograms, in_hu)
+    return Inspection(store, tuple(suspects), table, histograms)

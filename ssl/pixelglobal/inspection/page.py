@@ -93,7 +93,7 @@ def _card(inspection: Inspection, case: str, quarantined: str, suspects: Sequenc
         quarantined=quarantined,
         suspects=tuple((KINDS[suspect.kind].words, suspect.seen) for suspect in suspects),
         rank=(not quarantined, worst, -len(suspects)),
-        stretched=bool(kinds & WITHOUT_HU) or not inspection.in_hu,
+        stretched=bool(kinds & WITHOUT_HU) or not inspection.store.grid.is_ct,
     )
 
 

@@ -37,7 +37,7 @@ def histograms(inspections: Sequence[Inspection]) -> str:
         axis = figure.subplots()
         edges = np.arange(FIRST_HU, LAST_HU + 1, BIN_HU)
         for number, inspection in enumerate(inspections):
-            if not inspection.in_hu:
+            if not inspection.store.grid.is_ct:
                 continue
             counts = np.array(list(inspection.histograms.values()), float)
             share = (counts / counts.sum(1, keepdims=True)).mean(0)
