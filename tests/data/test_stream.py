@@ -1,10 +1,14 @@
 """The stream: batches of what is on disk, each a function of seed and step, whichever step comes first."""
 
+import shutil
+import threading
 from itertools import islice
 
 import pytest
 import torch
 
+from pixelglobal.data import slices
+from pixelglobal.data.store import Store
 from pixelglobal.data.stream import LocalStream
 
 
@@ -51,6 +55,23 @@ def test_streamed_pixels_are_those_of_their_address(store):
         whole = store.read_case(case)
         assert torch.equal(batch.image_hu[i], whole.image_hu[index])
         assert (batch.patient[i], int(batch.n_slices[i])) == (whole.patient[0], len(whole))
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(store, tmp_path, monkeypatch):
+    expected = names(stream_of(store), 0, 60)
+    copy = Store.open(shutil.copytree(store.root, tmp_path / "store"))
+    batches, away = stream_of(copy).batches(0), tmp_path / "away"
+    seen = [next(batches)]
+    copy.root.rename(away)
+    back = threading.Timer(1.5, lambda: away.rename(copy.root))
+    back.start()
+    seen += islice(batches, 59)
+    assert [list(zip(b.case, b.slice_index.tolist(), strict=True)) for b in seen] == expected
+    back.join()
+    monkeypatch.setattr(slices, "SECONDS_AWAY", 0.0)
+    copy.root.rename(away)
+    with pytest.raises(ValueError, match=r"cannot read .*store/slices/.*\.parquet: .*No such file"):
+        list(islice(batches, 60))
 
 
 def test_what_cannot_be_streamed_is_refused(store):

@@ -8,6 +8,8 @@ Shape letters: B images, H rows, W columns, L labels, S side of a square image, 
 from __future__ import annotations
 
 import math
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +27,9 @@ SCHEMA_VERSION = 1
 
 
 ROWS_PER_GROUP = 16  # what pre-training reads at once
+
+
+SECONDS_AWAY = 60.0  # how long pre-training waits for a store
 
 
 def schema(side: int, n_structures: int, channels: int = 1) -> pa.Schema:
@@ -202,7 +207,11 @@ def read_images(path: Path | str, first: int, n_slices: int) -> pa.ChunkedArray:
     """The column `image` of consecutive slices of a file, from index `first` on; a damaged file is named.
 
     Only the row groups that hold them are read. Older versions wrote groups of 64 rows, which takes four times as long.
+    A file that is not there is waited for: a file system on a network may be away for a while.
     """
+    deadline = time.monotonic() + SECONDS_AWAY
+    while not os.path.exists(path) and time.monotonic() < deadline:
+        time.sleep(0.5)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
