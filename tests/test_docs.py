@@ -165,3 +165,12 @@ def test_named_files_exist(text):
                 assert any((place / name).exists() for place in places), f"there is no {name}"
             elif name.endswith((".py", ".md")) and name not in saved_by_the_reader:
                 assert name in file_names() or (ROOT / name).exists(), f"there is no {name}"
+
+
+def test_every_row_of_the_table_of_faults_names_a_test_that_exists():
+    text = (ROOT / "docs/explanation/faults.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    named = [re.findall(r"`(tests/[\w/]+\.py)`: `(\w+)`", row.split("|")[3]) for row in rows]
+    assert all(tests or "no test" in row for tests, row in zip(named, rows, strict=True))
+    for path, word in (pair for tests in named for pair in tests):
+        assert re.search(rf"def test\w*{word}", (ROOT / path).read_text()), f"no test of {path} is named {word}"
