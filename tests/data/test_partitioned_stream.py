@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixelglobal.data.partitioned_stream import PartitionedStream, slice_of_part
-from pixelglobal.data.slices import read_images
+from pixelglobal.data.slices import images_of, read_images
 from pixelglobal.losses.contrastive import partition_of
 from pixelglobal.training.pretraining_stream import pretraining_stream
 from tests.methods.test_methods import of
@@ -29,7 +29,8 @@ def test_a_batch_has_one_slice_of_each_part_of_its_scans(store):
         depth = (batch.slice_index + 0.5) / batch.n_slices
         assert partition_of(depth, 4).tolist() == [0, 1, 2, 3] * 2
         for i in range(8):
-            [image] = read_images(store.paths([batch.case[i]])[0], int(batch.slice_index[i]), 1)
+            column = read_images(store.paths([batch.case[i]])[0], int(batch.slice_index[i]), 1)
+            [image] = images_of(column, store.image_size)
             assert torch.equal(batch.image_hu[i], torch.from_numpy(image))
         seen |= set(zip(batch.case, batch.slice_index.tolist(), strict=True))
     assert len(seen) > 0.8 * store.n_slices(store.splits.pretrain)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pixelglobal.data.pool import Scans
-from pixelglobal.data.slices import SliceBatch, read_images
+from pixelglobal.data.slices import SliceBatch, images_of, read_images
 from pixelglobal.seeds import derive
 
 BATCHES_AHEAD = 4  # read before they are needed
@@ -46,6 +46,7 @@ class PartitionedStream:
         self._cases, self._patients = list(cases), facts["patient"].tolist()
         self._n_slices = [int(n) for n in facts["n_slices"]]
         self._paths = [str(path.resolve()) for path in scans.paths(cases)]
+        self._side = scans.grid.image_size
         self._n_partitions, self._scans_per_batch = n_partitions, batch_size // n_partitions
         self._seed, self._rank, self._world_size = seed, rank, world_size
         self.n_slices = sum(self._n_slices)
@@ -70,7 +71,7 @@ class PartitionedStream:
         ]
         n = len(places)
         return SliceBatch(
-            image_hu=torch.from_numpy(np.concatenate([read_images(self._paths[scan], i, 1) for scan, i in places])),
+            image_hu=torch.from_numpy(np.concatenate([self._read(scan, i) for scan, i in places])),
             label=torch.zeros(n, 0, 0, dtype=torch.uint8),
             contoured=torch.zeros(n, 0, dtype=torch.bool),
             case=[self._cases[scan] for scan, _ in places],
@@ -78,6 +79,9 @@ class PartitionedStream:
             slice_index=torch.tensor([i for _, i in places]).int(),
             n_slices=torch.tensor([self._n_slices[scan] for scan, _ in places]).int(),
         )
+
+    def _read(self, scan: int, index: int) -> np.ndarray:
+        return images_of(read_images(self._paths[scan], index, 1), self._side)
 
     def _scan(self, number: int) -> int:
         """The scan that all workers together take as their `number`-th."""
