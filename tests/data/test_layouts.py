@@ -1,6 +1,7 @@
 """Layouts: cohorts as they are downloaded, and descriptions that cannot be right."""
 
 import json
+import shutil
 
 import pytest
 
@@ -144,3 +145,14 @@ def test_a_layout_more_is_two_functions(tmp_path, monkeypatch):
     assert cohort.layout == "ours"
     assert [case.case for case in cohort.cases] == ["scan_0", "scan_1"]
     assert cohort.cases[0].label == tmp_path / "scan_0/organs.nii.gz"
+
+
+def test_files_that_are_not_read_are_counted_with_the_reason_and_without_their_names(phantom_folder, tmp_path):
+    folder = shutil.copytree(phantom_folder, tmp_path / "scans")
+    assert not any("not read" in note for note in read_cohort(folder).notes)
+    (folder / "imagesTr/Doe_seg.nii.gz").touch()
+    (folder / "old").mkdir()
+    (folder / "old/Doe.nii.gz").touch()
+    [note] = [note for note in read_cohort(folder).notes if "not read" in note]
+    assert note.startswith("2 files in the formats of scans are not read: 1 are masks by their names, 1 are no scan")
+    assert "Doe" not in note

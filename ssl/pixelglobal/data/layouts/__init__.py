@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pixelglobal.config.schema import Prepare
-from pixelglobal.data.cohorts import PRETRAINING, Cohort
+from pixelglobal.data.cohorts import PRETRAINING, Cohort, case_name, is_mask
 from pixelglobal.data.layouts import amos, btcv, dicom, flare, images, kits, msd, nnunet, ribfrac, totalsegmentator
 from pixelglobal.data.layouts import folder as plain_folder
 
@@ -66,8 +66,22 @@ def read_cohort(folder: Path, settings: Prepare | None = None) -> Cohort:
     cohort = known[name].read(folder, settings)
     if not cohort.cases:
         raise ValueError(f"{folder}: no scans found in the layout {name}; see docs/reference/layouts.md for its files")
-    cohort = replace(cohort, layout=name)
+    cohort = replace(cohort, layout=name, notes=(*cohort.notes, *_not_read(folder, cohort)))
     return cohort.without_labels() if settings.split == PRETRAINING else cohort
+
+
+def _not_read(folder: Path, cohort: Cohort) -> list[str]:
+    """A note on files in the formats of scans that no case has, without their names, which may be those of patients."""
+    used = {path.resolve() for case in cohort.cases for path in (case.image, case.label, *case.series) if path}
+    scans = {path.resolve(): name for path in folder.rglob("*") if (name := case_name(path)) is not None}
+    left = [name for path, name in scans.items() if used.isdisjoint((path, *path.parents))]
+    if not left:
+        return []
+    masks = sum(map(is_mask, left))
+    return [
+        f"{len(left)} files in the formats of scans are not read: {masks} are masks by their names, "
+        f"{len(left) - masks} are no scan or label of this layout"
+    ]
 
 
 def layout_of(folder: Path) -> str:
