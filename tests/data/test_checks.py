@@ -34,6 +34,7 @@ WRONG_VALUES = {
         mr_like,
         lambda hu: np.interp(hu, [-1024, 1800], [0, 1]),
         lambda hu: (hu - hu.mean()) / hu.std(),
+        lambda hu: hu / 30,
         lambda hu: hu * 1e30,
     ],
     "stored_offset": [lambda hu: np.clip(hu, -1024, None) + 1024],
