@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -95,12 +96,37 @@ def distance_hu(one: Fingerprint, other: Fingerprint) -> float:
     For each station the root mean square difference to the nearest station of the other scan, in HU; of these the one
     that 30 % of the stations do not exceed, from either scan, over mirrors and over shifts by up to one cell.
     """
-    n, m = len(one.stations), len(other.stations)
+    return _distance_hu(_variants(one), _plain(other))
+
+
+class _Cells(NamedTuple):
+    """Cells of stations side by side, ready to be compared: float32 [N, 144] each, 0 where there is no cell."""
+
+    known: np.ndarray  # 1 where there is a cell
+    values: np.ndarray  # mean HU
+
+    @staticmethod
+    def of(cells: np.ndarray) -> _Cells:
+        known = ~np.isnan(cells)
+        return _Cells(known.astype(np.float32), np.where(known, cells, 0).astype(np.float32))
+
+
+def _variants(one: Fingerprint) -> _Cells:
+    """All stations of a scan in each mirror and shift, one variant after the other."""
+    widened = [_widened(s) for s in _mirrored(one.stations)]
+    return _Cells.of(np.concatenate([_moved(s, dy, dx) for s in widened for dy, dx in STEPS]))
+
+
+def _plain(other: Fingerprint) -> _Cells:
+    """All stations of a scan as they are."""
+    return _Cells.of(_moved(_widened(other.stations), 0, 0))
+
+
+def _distance_hu(variants: _Cells, other: _Cells) -> float:
+    n, m = len(variants.known) // (4 * len(STEPS)), len(other.known)
     if not n or not m:
         return np.inf
-    widened = [_widened(s) for s in _mirrored(one.stations)]
-    variants = np.concatenate([_moved(s, dy, dx) for s in widened for dy, dx in STEPS])
-    apart = _apart(variants, _moved(_widened(other.stations), 0, 0)).reshape(-1, n, m)
+    apart = _apart(variants, other).reshape(-1, n, m)
     sides = (np.sort(apart.min(axis), axis=1) for axis in (1, 2))
     return min(float(nearest[:, int(MATCHED_SHARE * nearest.shape[1])].min()) for nearest in sides)
 
@@ -122,27 +148,28 @@ def near_duplicates(
 ) -> list[NearDuplicate]:
     """Pairs of a scan and another one, or of two scans if there are no others, that are near; the nearest first."""
     among = scans if others is None else others
+    plain = {name: _plain(other) for name, other in among.items()}
     found: dict[frozenset[str] | tuple[str, str], NearDuplicate] = {}
     for case, fingerprint in scans.items():
-        for other in _candidates(fingerprint, {n: f for n, f in among.items() if others is not None or n != case}):
+        variants = _variants(fingerprint)
+        for other in _candidates(fingerprint, {n: c for n, c in plain.items() if others is not None or n != case}):
             pair = (case, other) if others is not None else frozenset((case, other))
-            if pair not in found and (apart := distance_hu(fingerprint, among[other])) < nearer_than_hu:
+            if pair not in found and (apart := _distance_hu(variants, plain[other])) < nearer_than_hu:
                 found[pair] = NearDuplicate(case, other, apart)
     return sorted(found.values(), key=lambda near: near.distance_hu)
 
 
-def _candidates(one: Fingerprint, others: Mapping[str, Fingerprint]) -> list[str]:
+def _candidates(one: Fingerprint, others: Mapping[str, _Cells]) -> list[str]:
     """The others that a full comparison may find near, judged by every third station and without shifts."""
-    others = {name: other for name, other in others.items() if len(other.stations)}
+    others = {name: other for name, other in others.items() if len(other.known)}
     if len(others) <= CANDIDATES or not len(one.stations):
         return list(others)
-    stacked = np.concatenate([_moved(_widened(other.stations), 0, 0) for other in others.values()])
-    starts = np.cumsum([0, *(len(other.stations) for other in others.values())])[:-1]
+    stacked = _Cells(*(np.concatenate(parts) for parts in zip(*others.values(), strict=True)))
+    starts = np.cumsum([0, *(len(other.known) for other in others.values())])[:-1]
     nearness = np.full(len(others), np.inf)
     for mirrored in _mirrored(one.stations[::3]):
-        nearest = np.sort(
-            np.minimum.reduceat(_apart(_moved(_widened(mirrored), 0, 0), stacked), starts, axis=1), axis=0
-        )
+        cells = _Cells.of(_moved(_widened(mirrored), 0, 0))
+        nearest = np.sort(np.minimum.reduceat(_apart(cells, stacked), starts, axis=1), axis=0)
         nearness = np.minimum(nearness, nearest[int(MATCHED_SHARE * len(nearest))])
     names = list(others)
     return [names[i] for i in np.argsort(nearness)[:CANDIDATES]]
@@ -163,13 +190,11 @@ def _moved(widened: np.ndarray, dy: int, dx: int) -> np.ndarray:
     return widened[:, 2 + dy : 2 + dy + LATTICE : 2, 2 + dx : 2 + dx + LATTICE : 2].reshape(len(widened), CELLS**2)
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _apart(one: _Cells, other: _Cells) -> np.ndarray:
     """Root mean square differences of stations [N, C] and [M, C] over the cells that both know, [N, M]."""
-    known, values = zip(*((~np.isnan(s), np.nan_to_num(s).astype(np.float32)) for s in (one, other)), strict=True)
-    a, b = (k.astype(np.float32) for k in known)
-    common = a @ b.T
-    squares = np.square(values[0]) @ b.T
-    squares += a @ np.square(values[1]).T
-    squares -= 2 * (values[0] @ values[1].T)
+    common = one.known @ other.known.T
+    squares = np.square(one.values) @ other.known.T
+    squares += one.known @ np.square(other.values).T
+    squares -= 2 * (one.values @ other.values.T)
     apart: np.ndarray = np.sqrt(np.maximum(squares, 0) / np.maximum(common, 1))
     return np.where(common >= LEAST_COMMON_CELLS, apart, np.inf)
