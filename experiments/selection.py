@@ -16,6 +16,7 @@ from experiments.studies.study import Study, StudyRun
 from pixelglobal.config.overrides import resolve
 from pixelglobal.config.schema import Config
 from pixelglobal.data.leakage import refuse_shared_scans
+from pixelglobal.data.pool import refuse_different_preparation
 from pixelglobal.data.store import Store
 from pixelglobal.training.pretrain import pretraining_cases
 
@@ -114,6 +115,8 @@ def select(request: Request) -> Selection:
             config, stores, seeds=seeds, methods=methods, fractions=shares, pool=pool, test_stores=test_stores
         )
         refuse_equal_names([run.name for run in runs])
+        for run in runs:
+            refuse_different_preparation([run.store, *run.pool, *([run.test_store] if run.test_store else [])])
         pipelines[study.name] = [pipeline_of(run, request.out) for run in runs]
     _refuse_unused_pool(request, [pipeline.run for of_study in pipelines.values() for pipeline in of_study])
     return Selection(request.study, config, request.out, pipelines)

@@ -86,7 +86,10 @@ def test_what_must_not_be_evaluated_is_refused(store, external, model, phantom_f
         shutil.copytree(model, tmp_path / name)
         (tmp_path / name / "model.json").write_text(json.dumps(facts | change))
     assert "tested on: phantom_001 (seen as elsewhere)" in said(phantom_folder, tmp_path / "seen")
-    assert "evaluate the folder of its scans in place of the store" in said(store.root, tmp_path / "coarse")
+    other_grid = said(store.root, tmp_path / "coarse")
+    assert "'in_plane_spacing_mm': 4.0" in other_grid
+    assert "'in_plane_spacing_mm': None" in other_grid
+    assert "evaluate the folder of its scans in place of the store" in other_grid
     assert "expected at least one structure of the same name" in said(external, tmp_path / "other")
     (tmp_path / "empty").mkdir()
     assert "neither dataset.json nor any" in said(tmp_path / "empty")

@@ -109,6 +109,19 @@ def test_another_structure_or_no_test_patient_is_refused(cohorts, tmp_path, tiny
         selected(cohorts | {"Other": folder}, tmp_path, tests=["Other"])
 
 
+def test_what_one_network_sees_is_prepared_in_one_way_or_refused_with_both_numbers(cohorts, tmp_path, tiny):
+    both = {}
+    for name, mm in (("Coarse", 9.0), ("Fine", 6.0)):
+        settings = with_settings(tiny, prepare={"in_plane_spacing_mm": mm, "near_duplicate_hu": 0})
+        both[name] = phantom_store(tmp_path, settings, name, seed=1).root
+    numbers = r"in_plane_spacing_mm=9\.0, .* with in_plane_spacing_mm=6\.0; what one network sees"
+    with pytest.raises(ValueError, match=numbers):
+        selected(both, tmp_path, stores=["Fine"], pool=["Coarse"])
+    with pytest.raises(ValueError, match=numbers):
+        selected(both, tmp_path, stores=["Fine"], pool=(), tests=["Coarse"])
+    assert selected(both, tmp_path, stores=["Fine", "Coarse"], pool=())  # each has networks of its own
+
+
 def test_a_trial_opens_the_run_that_was_sent(cohorts, tmp_path):
     from experiments.runner.tune import _opened, _work
 

@@ -223,15 +223,15 @@ def pool_of(stores: Sequence[Store], weights: str | Mapping[str, float] = "propo
 
 
 def refuse_different_preparation(stores: Sequence[Store]) -> None:
-    """Raise ValueError if stores of one pool do not have the same clip, grid and spacing."""
+    """Raise ValueError if stores whose slices one network sees do not have the same clip, grid and spacing."""
     first = stores[0]
     for store in stores[1:]:
         for name in PREPARED_ALIKE:
             ours, theirs = getattr(first, name), getattr(store, name)
             if ours != theirs:
                 raise ValueError(
-                    f"{store.root} was prepared with {name}={theirs}, {first.root} with {name}={ours}; a pool is "
-                    f"prepared in one way. Prepare one of them again with the other's prepare.{name}"
+                    f"{store.root} was prepared with {name}={theirs}, {first.root} with {name}={ours}; what one "
+                    f"network sees is prepared in one way. Prepare one of them again with the other's prepare.{name}"
                 )
 
 
