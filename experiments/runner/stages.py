@@ -71,7 +71,7 @@ class Stage:
         try:
             facts = json.loads(mark.read_text())
             sizes, digests = facts.get("bytes", {}), facts.get("sha256", {})  # an older version kept no digests
-            if facts["name"] != self.name or sizes != self._sizes(sizes):
+            if facts["name"] != self.name or sizes != self._sizes(sizes) or float(facts["seconds"]) < 0:
                 return False
             damaged = [name for name in digests if _digest_of(self.folder / name) != digests[name]]
             for name in damaged:
@@ -79,7 +79,7 @@ class Stage:
                     "%s is not what done.json says: it was damaged, and its stage is run again", self.folder / name
                 )
             return not damaged
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OSError):
             raise ValueError(
                 f"{mark} cannot be read; delete the folder {self.folder} and run the same command again: "
                 "only this stage is computed anew"
@@ -330,15 +330,15 @@ def _me() -> dict[str, Any]:
 def _owner(lock: Path) -> dict[str, Any] | None:
     try:
         owner = json.loads(lock.read_text())
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None
     return owner if isinstance(owner, dict) else None
 
 
 def _is_stale(lock: Path) -> bool:
     owner = _owner(lock)
-    here = owner is not None and owner["host"] == socket.gethostname() and Path("/proc").exists()
-    if owner and here and not Path(f"/proc/{owner['pid']}").exists():
+    here = owner is not None and owner.get("host") == socket.gethostname() and Path("/proc").exists()
+    if owner and here and not Path(f"/proc/{owner.get('pid')}").exists():
         return True
     return time.time() - lock.stat().st_mtime > STALE_AFTER_SECONDS
 

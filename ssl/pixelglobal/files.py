@@ -16,7 +16,9 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 
 class WriteError(OSError):
@@ -73,6 +75,25 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path}: holds a JSON {type(value).__name__}; expected an object with named entries")
     return value
+
+
+Shape = TypeVar("Shape")
+
+
+def read_json_as(path: Path, shape: type[Shape], **more: Any) -> Shape:
+    """The object in a JSON file as a dataclass, `more` replacing its entries; entries that are not its are ignored.
+
+    Raises ValueError that names the file and the entry that is missing or of another kind.
+    """
+    try:
+        return TypeAdapter(shape).validate_python({**read_json_object(path), **more})
+    except ValidationError as error:
+        first = error.errors()[0]
+        entry, seen = ".".join(map(str, first["loc"])), repr(first["input"])[:60]
+        raise ValueError(
+            f"{path}: its entry {entry!r} cannot be used ({first['msg']}, in {seen}); the file was damaged or edited. "
+            "Restore it, or make it anew with the command that wrote it"
+        ) from None
 
 
 def digest_of(path: Path) -> str:

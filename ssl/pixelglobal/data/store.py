@@ -17,21 +17,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import FiniteFloat
 
 from pixelglobal.data.fingerprint import LATTICE, Fingerprint, fingerprint_of
 from pixelglobal.data.quarantine import read_quarantine
 from pixelglobal.data.slices import SCHEMA_VERSION, SliceBatch, read_slices
 from pixelglobal.data.splits import Splits
-from pixelglobal.data.store_files import fingerprint_file, record_file
+from pixelglobal.data.store_files import fingerprint_file, read_cases, record_file
 from pixelglobal.data.stored_grid import StoredGrid, on_the_scan
-from pixelglobal.files import damaged_files, digest_of, read_digests, read_json_object
+from pixelglobal.files import damaged_files, digest_of, read_digests, read_json_as, read_json_object
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ class Store:
     left_right_pairs: tuple[tuple[str, str], ...]
     absent_structures: str
     image_size: int
-    hu_min: float
-    hu_max: float
+    hu_min: FiniteFloat
+    hu_max: FiniteFloat
     in_plane_spacing_mm: float | None
-    channels: int  # of a slice: 3 of pictures in colour, otherwise 1
-    antialias: bool  # whether slices that resampling has shrunk were averaged over areas
+    channels: int = 1  # of a slice: 3 of pictures in colour, otherwise 1
+    antialias: bool = False  # whether slices that resampling has shrunk were averaged over areas, unlike in 0.1.0
 
     @staticmethod
     def open(root: Path | str) -> Store:
@@ -71,23 +73,11 @@ class Store:
                 "again, which keeps the intact cases; if you edited it on purpose, delete SHA256SUMS"
             )
         facts = read_json_object(path)
-        if facts["schema"] != SCHEMA_VERSION:
+        if facts.get("schema") != SCHEMA_VERSION:
             raise ValueError(
-                f"{root} has schema {facts['schema']}, this version reads {SCHEMA_VERSION}; prepare it again"
+                f"{root} has schema {facts.get('schema')}, this version reads {SCHEMA_VERSION}; prepare it again"
             )
-        return Store(
-            root=root,
-            name=facts["name"],
-            structures=tuple(facts["structures"]),
-            left_right_pairs=tuple((left, right) for left, right in facts["left_right_pairs"]),
-            absent_structures=facts["absent_structures"],
-            image_size=facts["image_size"],
-            hu_min=facts["hu_min"],
-            hu_max=facts["hu_max"],
-            in_plane_spacing_mm=facts["in_plane_spacing_mm"],
-            channels=facts.get("channels", 1),
-            antialias=facts.get("antialias", False),  # a store of 0.1.0 was not
-        )
+        return read_json_as(path, Store, root=root)
 
     @property
     def grid(self) -> StoredGrid:
@@ -100,8 +90,7 @@ class Store:
         path = self.root / "cases.csv"
         if not path.is_file():
             raise ValueError(f"{self.root} has no cases.csv; run `pixelglobal prepare` again, it keeps finished cases")
-        text = {"case": str, "patient": str, "affine": str, "contoured": str, "voxels": str, "dice_ceiling": str}
-        return pd.read_csv(path, dtype=text, keep_default_na=False)  # a patient may be called NA
+        return read_cases(path, len(self.structures))
 
     @cached_property
     def _digests(self) -> dict[str, str]:
@@ -111,13 +100,13 @@ class Store:
     def notes(self) -> list[str]:
         """What was noticed when the scans were read, one sentence each; empty for a store of an older version."""
         path = self.root / "notes.json"
-        return [str(note) for note in read_json_object(path)["notes"]] if path.is_file() else []
+        return read_json_as(path, _Notes).notes if path.is_file() else []
 
     @cached_property
     def splits(self) -> Splits:
         """splits.json, without the quarantined cases."""
-        lists, out = read_json_object(self.root / "splits.json"), self.quarantine
-        return Splits(**{field.name: tuple(c for c in lists[field.name] if c not in out) for field in fields(Splits)})
+        lists, out = read_json_as(self.root / "splits.json", Splits), self.quarantine
+        return Splits(**{name: tuple(c for c in part if c not in out) for name, part in vars(lists).items()})
 
     @cached_property
     def quarantine(self) -> dict[str, str]:
@@ -175,12 +164,13 @@ class Store:
         return float(facts["spacing_z_mm"]), y, x
 
     def fingerprint(self, case: str) -> Fingerprint:
-        """What tells the scan apart from those of other patients; computed here if an older version prepared it."""
+        """What tells the scan apart from those of other patients; computed here where its file cannot be read."""
         if not self.grid.is_ct:
             return Fingerprint(np.zeros((0, LATTICE, LATTICE), np.float16))  # comparable with none
-        path = fingerprint_file(self.root, case)
-        if path.is_file():
-            return Fingerprint(np.load(path))
+        with suppress(Exception):  # NumPy has many errors for a damaged file
+            stations = np.load(fingerprint_file(self.root, case))
+            if stations.dtype == np.float16 and stations.shape[1:] == (LATTICE, LATTICE):
+                return Fingerprint(stations)
         return fingerprint_of(self.read_case(case).image_hu.numpy(), self.spacing_mm(case))
 
     def normalization(self, cases: Sequence[str]) -> Normalization:
@@ -238,6 +228,11 @@ class Store:
         values = [[float(v or "nan") for v in row.split(",")] for row in self.cases["dice_ceiling"] if row]
         means = pd.DataFrame(values, columns=list(self.structures), dtype=float).mean()
         return {name: float(mean) for name, mean in zip(self.structures, means, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Notes:
+    notes: list[str]
 
 
 def normalization_of(rows: pd.DataFrame) -> Normalization:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
 from pixelglobal.files import damaged_files, digest_of
 
 MARKS = ("prepare.json", "cohort.json", "cases.csv", "splits.json", "notes.json")
@@ -57,3 +60,29 @@ def refuse_damaged_marks(root: Path) -> None:
                 f"{root / name} is not what SHA256SUMS says: it was damaged or edited. Restore it from a copy; or, if "
                 "the settings are those of the first time, delete it"
             )
+
+
+TEXTS = ("case", "patient", "affine", "contoured", "voxels", "dice_ceiling", "sha256", "labels_sha256")
+NUMBERS = ("n_slices", "rows", "columns", "stored_rows", "stored_columns", "spacing_z_mm", "spacing_y_mm",
+           "spacing_x_mm", "hu_sum", "hu_sum_of_squares", "n_pixels")  # fmt: skip
+
+
+def read_cases(path: Path, n_structures: int) -> pd.DataFrame:
+    """cases.csv of a store. Raises ValueError that names the file if a column is missing or holds something else."""
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str), keep_default_na=False)  # a patient may be called NA
+        for column in ("case", "patient", "contoured", "sha256", *NUMBERS):
+            if column not in table or (column in NUMBERS and not is_numeric_dtype(table[column])):
+                raise ValueError(f"the column {column} is missing or holds something else")
+        if not (table[["n_slices", "n_pixels"]] > 0).all(axis=None):
+            raise ValueError("a scan has no slices or no pixels")
+        for column, count in (("affine", 12), ("dice_ceiling", n_structures)):
+            rows = [[float(value or "nan") for value in row.split(",")] for row in table.get(column, ()) if row]
+            if any(len(row) != count for row in rows):
+                raise ValueError(f"expected {count} numbers in each entry of the column {column}")
+    except (ValueError, OSError) as error:  # pandas names no file
+        raise ValueError(
+            f"{path}: cannot be read ({error}); it was damaged or edited. Run `pixelglobal prepare` again, which keeps "
+            "the intact cases"
+        ) from error
+    return table
