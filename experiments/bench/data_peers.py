@@ -43,12 +43,21 @@ def synthetic_store(folder: Path, n_slices: int) -> Store:
         images[number * SLICES_PER_SCAN : (number + 1) * SLICES_PER_SCAN] = scan
         path = folder / "slices" / f"{case}.parquet"
         write_slices(path, scan, None, [False], case=case, patient=case, spacing_mm=(3.0, 1.0, 1.0))
-    table = pd.DataFrame({"case": cases, "patient": cases, "n_slices": SLICES_PER_SCAN})
-    write_file(folder / "cases.csv", table.to_csv(index=False))
+    _write_cases(folder / "cases.csv", cases)
     facts = {"name": "synthetic", "structures": [], "left_right_pairs": [], "absent_structures": "not_contoured"}
     grid = {"image_size": SIDE, "hu_min": -1024.0, "hu_max": 325.0, "in_plane_spacing_mm": None}
     write_json(done, {"schema": SCHEMA_VERSION, **facts, **grid})
     return Store.open(folder)
+
+
+def _write_cases(path: Path, cases: list[str]) -> None:
+    """The table of a store; the sums of intensities, which no stream reads, are 0."""
+    sides = dict.fromkeys(("rows", "columns", "stored_rows", "stored_columns"), SIDE)
+    spacing = {"spacing_z_mm": 3.0, "spacing_y_mm": 1.0, "spacing_x_mm": 1.0}
+    sums = {"hu_sum": 0, "hu_sum_of_squares": 0, "n_pixels": SLICES_PER_SCAN * SIDE**2}
+    names = {"case": cases, "patient": cases, "contoured": "1", "sha256": cases}
+    table = pd.DataFrame({**names, "n_slices": SLICES_PER_SCAN, **sides, **spacing, **sums})
+    write_file(path, table.to_csv(index=False))
 
 
 def _textures() -> np.ndarray:
