@@ -1,12 +1,15 @@
 """The watch: it sees a healthy run through, stops runs that collapse on purpose, and changes nothing by looking."""
 
 import copy
+import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pixelglobal import config as settings
 from pixelglobal.data.stream import LocalStream
+from pixelglobal.methods.byol import Byol
 from pixelglobal.methods.pixel_global import PixelGlobal
 from pixelglobal.seeds import generator, seeded
 from pixelglobal.training.collapse_watch import collapsed_heads
@@ -75,6 +78,32 @@ def test_a_run_that_collapses_goes_on_if_told_so_and_warns(tiny, store, tmp_path
 def test_features_that_shrink_under_a_wild_learning_rate_are_warned_of(tiny, store, tmp_path):
     with pytest.warns(UserWarning, match=r"spread of features 0\.[012]"):
         run(tiny, store, tmp_path, **WILD)
+
+
+class Shrinking(Byol):
+    """Pulls the vectors of all slices to their mean."""
+
+    def losses(self, pair, generator):
+        vectors = F.normalize(self.exported()["student.encoder"](pair.view_1)[-1].mean((2, 3)))
+        return {"loss": 100 * (vectors - vectors.mean(0).detach()).pow(2).sum(1).mean()}
+
+
+@pytest.mark.filterwarnings("ignore:step")
+def test_the_encoder_of_any_method_is_watched(tiny, store, tmp_path, monkeypatch):
+    changes = {"epochs": 1, "batch_size": 8, "steps_per_epoch": 120, "measure_every_steps": 5, "log_every_steps": 5,
+               "warmup_epochs": 0, "gradient_clip": 0, "learning_rate": 0.03, "optimizer": "adamw"}  # fmt: skip
+    config = settings.with_settings(tiny, pretrain={"method": "byol", **changes})
+    stream = LocalStream(store, store.splits.pretrain, batch_size=8, seed=0)
+    healthy = settings.with_settings(config, pretrain={"steps_per_epoch": 30, "learning_rate": 0.001})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pretrain(healthy, store, stream, LocalRun(tmp_path / "healthy"), torch.device("cpu"))
+    line = read_metrics(tmp_path / "healthy")[-1]
+    assert line["spread_encoder"] > 0.3
+    assert line["collapsed_encoder"] == 0
+    monkeypatch.setattr("pixelglobal.training.pretrain.method_class", lambda name: Shrinking)
+    with pytest.raises(RuntimeError, match=r"the encoder has collapsed by step .*differ little from slice to slice"):
+        pretrain(config, store, stream, LocalRun(tmp_path / "shrinking"), torch.device("cpu"))
 
 
 def test_the_printed_stabiliser_is_named_where_it_is_the_likely_cause():

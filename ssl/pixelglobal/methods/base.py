@@ -14,8 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pixelglobal.config.schema import Config, Views
 from pixelglobal.config.section import Section
-from pixelglobal.methods.collapse import HeadMeasures
+from pixelglobal.methods.collapse import HeadMeasures, encoder_measures
+from pixelglobal.networks.batch_norm import frozen_batch_norm_buffers
 from pixelglobal.views.pairs import ViewPair, ViewPlan
+
+ENCODER = "student.encoder"  # among what a method exports
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,11 @@ class Method(nn.Module, ABC):
         return {}
 
     def measures(self, pair: ViewPair, generator: torch.Generator) -> dict[str, HeadMeasures]:
-        """What tells whether each head still says something; none by default. Changes nothing, draws from a generator
-        of its own."""
-        return {}
+        """What tells whether each head, by default the encoder, still says something. Changes nothing, draws from a
+        generator of its own."""
+        encoder = self.exported()[ENCODER]
+        with torch.no_grad(), frozen_batch_norm_buffers(encoder):
+            return {"encoder": encoder_measures(encoder(pair.view_1)[-1].mean((2, 3)))}
 
     def advice(self, head: str) -> list[str]:
         """What to try when a head has collapsed, the most promising first."""

@@ -190,3 +190,23 @@ def verdict(measures: Mapping[str, float], *, n: int, k: int, uniform_in_a_row: 
         known = f"information {information:.1%} of what is possible, " if n >= FEWEST_VECTORS else ""
         return Verdict("warning", f"{known}spread of features {spread:.2f}")
     return Verdict("healthy")
+
+
+def encoder_measures(vectors_ND: Tensor) -> HeadMeasures:
+    """What the pooled vectors of an encoder say, for methods whose heads give no codes."""
+    values = {"spread": feature_spread(vectors_ND), "rank_me_centered": rank_me(vectors_ND, centered=True)}
+    return HeadMeasures(values, len(vectors_ND), 1)
+
+
+def encoder_verdict(spread: float, first_spread: float) -> Verdict:
+    """Judge an encoder by the spread of its vectors, against that at the first look.
+
+    Vectors behind a ReLU have a large mean and are never isotropic; how much depends on the encoder.
+
+    >>> [encoder_verdict(spread, 0.8).state for spread in (0.7, 0.2, 0.05)]
+    ['healthy', 'warning', 'collapsed']
+    """
+    known = f"its vectors differ little from slice to slice (spread {spread:.2f}, {first_spread:.2f} at the first look)"
+    if spread < SPREAD_COLLAPSE * first_spread:
+        return Verdict("collapsed", known)
+    return Verdict("warning" if spread < SPREAD_WARNING * first_spread else "healthy", known)
