@@ -27,6 +27,7 @@ MADE = {
     ROOT / "docs" / name
     for name in ("reference/settings.md", "reference/commands.md", "contributing.md", "changelog.md")
 }
+OF_PAGES = re.findall(r'^    name="(\w+)"', (ROOT / "docs/how-to/add-a-study.md").read_text(), re.M)  # a reader's study
 ENDINGS = "py md csv json svg toml yaml txt lock"
 
 
@@ -139,7 +140,9 @@ def follow(command, words, code):
         command = command.commands[names[0]]
     of_study = any(p.name == "study" and p.param_type_name == "argument" for p in command.params)
     if of_study and words and not words[0].startswith("-"):
-        assert words[0].lower() in {*STUDIES, "all", "name", "study", "study|all"}, f"`{code}`: no study {words[0]}"
+        assert words[0].lower() in {*STUDIES, *OF_PAGES, "all", "name", "study", "study|all"}, (
+            f"`{code}`: no study {words[0]}"
+        )
     known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--install-completion"}
     for word in words:
         assert not word.startswith("--") or word.partition("=")[0] in known, f"`{code}`: there is no option {word}"

@@ -47,6 +47,7 @@ OTHER_VALUES = {
     "prepare.split_file": "splits.json",
     "prepare.in_plane_spacing_mm": 4.0,
     "cluster.pretrain_workers": 2,
+    "prepare.fix": ("header",),
 }
 
 
@@ -65,8 +66,8 @@ def another(name, field, value):
         return 1 if value is None else value + 1
     if kind is str:
         return "another"
-    if get_origin(kind) is tuple and not value:
-        return ("another",)
+    if get_origin(kind) is tuple:
+        return () if value else ("another",)
     if value is None:
         return 1.0
     return value * 0.9 if value else 0.1

@@ -1,7 +1,8 @@
 """What a student and a teacher each have one of: an encoder-decoder with a head on the encoder's vector and one on the
 decoder's pixels; and how unsure the teacher is of its pixels.
 
-Shape letters: B images, H rows, W columns, M matched pixel pairs, K outputs of a head, C channels.
+Shape letters: B images, I channels of an image, H rows, W columns, M matched pixel pairs, K outputs of a head, C
+channels.
 """
 
 from collections.abc import Sequence

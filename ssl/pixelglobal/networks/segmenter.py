@@ -1,6 +1,6 @@
 """The encoder-decoder with class scores, and the labels it predicts.
 
-Shape letters: B images, C and I channels of an image, H rows, W columns, L labels, Z slices of a scan.
+Shape letters: B images, C channels, I channels of an image, H rows, W columns, L labels, Z slices of a scan.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One draw of the augmentation, and slices and labels rendered through it.
 
-Shape letters: B images, C and I channels of an image, H rows, W columns, S side of a square image, L labels.
+Shape letters: B images, C channels, I channels of an image, H rows, W columns, S side of a square image, L labels.
 """
 
 import math

@@ -1,6 +1,6 @@
 """From HU, or intensities of pictures, to network inputs: the clip range and the z-score.
 
-Shape letters: B images, I channels of an image, H rows, W columns.
+Shape letters: B images, C channels, I channels of an image, H rows, W columns.
 """
 
 from __future__ import annotations

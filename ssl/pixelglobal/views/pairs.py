@@ -4,8 +4,8 @@ A batch of our method is made of pairs of slices of different patients: slice i 
 both views, so each is the other's x~ ("we randomly sample another training image and apply the same data
 augmentations"). All random numbers come from an explicit CPU generator; pixels are moved on the device of the images.
 
-Shape letters: B images, C and I channels of an image, H rows, W columns, S side of a square image, M matched pixel
-pairs.
+Shape letters: B images, C channels, I channels of an image, H rows, W columns, S side of a square image, M matched
+pixel pairs.
 """
 
 from collections.abc import Sequence
