@@ -84,7 +84,7 @@ LABELS = {"background": 0, "L": 1, "R": 2}
         ),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "labels have the value 1 twice; expected a value of its own"),
         ({"labels": {"0": "background", "1": "A", "2": "A"}}, "labels name A twice"),
-        ({"labels": {str(i): f"s{i}" for i in range(300)}}, "labels have the value 299; expected values up to 255"),
+        ({"labels": {str(i): f"s{i}" for i in range(300)}}, "labels have the value 299; expected values up to 254"),
         ({"left_right_pairs": [["L", "R", "L"]]}, r"left_right_pairs is .*expected a list of pairs"),
         ({"left_right_pairs": ["LR"]}, "expected a list of pairs"),
         ({"left_right_pairs": [["L", "R"], ["R", "L"]]}, "names 'L' twice; a structure has one other side"),

@@ -4,12 +4,15 @@ import json
 
 import nibabel as nib
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pixelglobal.config.schema import Prepare
 from pixelglobal.data.layouts import layout_of, read_cohort
 from pixelglobal.data.prepare import leave_out, prepare
 from pixelglobal.data.splits import split_cases
+from pixelglobal.data.volumes import UNKNOWN_LABEL
+from pixelglobal.evaluation.labelled_scans import scans_of_store
 
 RNG = np.random.default_rng(0)
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -97,8 +100,17 @@ def test_the_ignore_label_of_nnunet_is_no_organ(tmp_path):
     describe(folder, channel_names={"0": "CT"}, labels={"background": 0, "liver": 1, "spleen": 5, "ignore": 6})
     made = prepare(folder, tmp_path / "store", SMALL)
     assert made.store.structures == ("liver", "spleen")
-    assert "16 voxels have the ignore label 6, so nothing is known about them" in made.quarantined["a0"]
-    assert set(np.unique(made.store.read_case("a1").label)) == {0, 1, 2}
+    known, unknown = made.store.read_case("a1"), made.store.read_case("a0")
+    for case in (known, unknown):
+        assert set(np.unique(case.label)) == {0, 1, 2}
+    assert known.certainty is None
+    assert set(np.unique(unknown.certainty)) == {0, 255}
+    assert not unknown.label[unknown.certainty == 0].any()
+    assert int((unknown.certainty == 0).sum()) == 16
+    stored = pq.read_table(made.store.path("a0"), columns=["n_labelled_pixels"]).column(0).to_numpy()
+    assert stored.sum() == int((unknown.label > 0).sum())
+    scan = scans_of_store(made.store, ["a0"]).read("a0")
+    assert int((scan.stored_labels == UNKNOWN_LABEL).sum()) == int((scan.labels == UNKNOWN_LABEL).sum()) == 16
 
 
 def kits(folder, numbers, shape=(12, 12, 4)):

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pixelglobal.data.volumes import read_labels, read_volume, write_labels
+from pixelglobal.data.volumes import UNKNOWN_LABEL, read_labels, read_volume, write_labels
 
 AFFINE = np.diag([0.9, 1.1, 3.0, 1.0])
 SHAPE_XYZ = (5, 6, 4)
@@ -252,5 +252,6 @@ def test_gapped_label_values_become_one_two_three_and_ignored_voxels_are_no_orga
     coded = read_volume(scan[0], label, case="c", patient="p", label_values=(9, 4))
     assert (coded.labels[:, :, 0] == 2).all()
     assert (coded.labels[:, :, 1] == 1).all()
-    with pytest.raises(ValueError, match=r"24 voxels have the ignore label 9, so nothing is known about them"):
-        read_volume(scan[0], label, case="c", patient="p", label_values=(4,), ignored_value=9)
+    ignored = read_volume(scan[0], label, case="c", patient="p", label_values=(4,), ignored_value=9).labels
+    assert (ignored[:, :, 0] == 1).all()
+    assert (ignored[:, :, 1] == UNKNOWN_LABEL).all()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
+from pixelglobal.data.volumes import UNKNOWN_LABEL
 from pixelglobal.evaluation.metrics import contour_points, dice, hausdorff_mm, score_case, surface_dice
 
 SPACING = (3.0, 0.5)
@@ -122,6 +123,16 @@ def test_a_case_has_rows_for_slices_with_something_and_one_for_the_volume():
     assert table["C", -1]["contoured"] is False
     assert math.isnan(table["C", -1]["dice"])
     assert table["A", -1]["diagonal_mm"] == pytest.approx(math.sqrt(12**2 + 6**2 + 6**2))
+
+
+def test_what_is_predicted_where_nothing_is_known_counts_for_nothing():
+    reference = np.zeros((2, 8, 8), np.uint8)
+    reference[:, 1:4, 1:4], reference[:, 5:, :] = 1, UNKNOWN_LABEL
+    predicted = np.where(reference == UNKNOWN_LABEL, 1, reference).astype(np.uint8)
+    [*_, whole] = score_case(predicted, reference, (3.0, 1.0, 1.0), ["Liver"])
+    assert (whole["dice"], whole["hausdorff_mm"], whole["n_predicted"]) == (1.0, 0.0, 18)
+    predicted[:, 4, :] = 1
+    assert score_case(predicted, reference, (3.0, 1.0, 1.0), ["Liver"])[-1]["dice"] < 1
 
 
 def test_wrong_inputs_are_named():

@@ -1,5 +1,6 @@
 """The loops: they learn, resume bit for bit, share work over workers, and stop with a reason."""
 
+import dataclasses
 import json
 import math
 import os
@@ -269,6 +270,14 @@ def test_validation_dice_of_a_perfect_and_an_empty_model(tiny, store):
 
     assert validation_dice(Says(True), validation, scale, tiny, CPU) == 1
     assert validation_dice(Says(False), validation, scale, tiny, CPU) == 0
+
+    def half_unknown(batch):
+        known = torch.zeros_like(batch.label)
+        known[: len(batch) // 2] = 255
+        return dataclasses.replace(batch, label=batch.label * (known > 0), certainty=known)
+
+    hidden = {case: half_unknown(batch) for case, batch in validation.items()}
+    assert validation_dice(Says(True), hidden, scale, tiny, CPU) == 1
 
 
 def test_evaluation_writes_rows_and_predictions_and_refuses_what_the_model_has_seen(tiny, store, model, tmp_path):

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from pixelglobal.data.volumes import UNKNOWN_LABEL
 from pixelglobal.devices import send
 from pixelglobal.files import write_file
 
@@ -88,7 +89,7 @@ def write_slices(
             "spacing_y_mm": [spacing_mm[1]] * rows,
             "spacing_x_mm": [spacing_mm[2]] * rows,
             "labelled": [labels is not None] * rows,
-            "n_labelled_pixels": np.count_nonzero(known, axis=(1, 2)).tolist(),
+            "n_labelled_pixels": np.count_nonzero((known > 0) & (known < UNKNOWN_LABEL), axis=(1, 2)).tolist(),
             "contoured": [flags] * rows,
             "image": [s.tobytes() for s in np.ascontiguousarray(image, "<i2")],
             "label": [s.tobytes() for s in np.ascontiguousarray(known, np.uint8)],
@@ -119,10 +120,13 @@ class SliceBatch:
 
     @staticmethod
     def from_arrow(table: pa.Table) -> SliceBatch:
-        """Rows of a slice file."""
+        """Rows of a slice file. Unknown pixels are background of weight 0."""
         image = _shaped(_bytes(table.column("image"), np.dtype("<i2")), int(table.schema.metadata[b"side"]))
         label = _bytes(table.column("label"), np.dtype(np.uint8)).reshape(len(image), *image.shape[-2:])
         contoured = _bytes(table.column("contoured"), np.dtype(np.uint8)).astype(bool)
+        unknown = label == UNKNOWN_LABEL
+        certainty = np.where(unknown, np.uint8(0), np.uint8(255)) if unknown.any() else None
+        label[unknown] = 0
         return SliceBatch(
             image_hu=torch.from_numpy(image),
             label=torch.from_numpy(label),
@@ -131,6 +135,7 @@ class SliceBatch:
             patient=table.column("patient").to_pylist(),
             slice_index=torch.from_numpy(table.column("slice_index").to_numpy().astype(np.int32)),
             n_slices=torch.from_numpy(table.column("n_slices").to_numpy().astype(np.int32)),
+            certainty=None if certainty is None else torch.from_numpy(certainty),
         )
 
     @staticmethod

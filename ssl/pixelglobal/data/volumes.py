@@ -20,6 +20,8 @@ from pixelglobal.data.itk_formats import open_itk
 from pixelglobal.data.nifti import RawScan, Unusable, open_nifti
 from pixelglobal.files import write_file
 
+UNKNOWN_LABEL = 255  # of voxels about which nothing is known (nnU-Net's ignore label); structures have 1 to 254
+
 AFFINE_TOLERANCE_MM = 0.01  # how far apart image and label may lie at any corner of the scan
 HU_LIMITS = np.iinfo(np.int16)
 AIR_HU = -1024
@@ -172,19 +174,19 @@ def on_straight_axes(volume: Volume, spacing_mm: tuple[float, float, float]) -> 
 def _read_label_values(
     path: Path, label_values: Sequence[int] | None, ignored_value: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels in canonical orientation: 0, and i + 1 where the file has the i-th value."""
+    """Labels in canonical orientation: 0, i + 1 for the i-th value, UNKNOWN_LABEL for the ignored one."""
     scan = _open(path, None)
     known = range(1, 256) if label_values is None else label_values
     code = np.zeros(256, np.uint8)
     code[list(known)] = np.arange(1, len(known) + 1)
+    if ignored_value is not None:
+        code[ignored_value] = UNKNOWN_LABEL
     labels = np.empty(scan.shape[::-1], np.uint8)
     wrong: set[float] = set()
-    done = ignored = 0
+    done = 0
     for slab in _slabs_of(scan, path):
         values = _values_in(slab)
         wrong |= {value for value in values if value not in (0, ignored_value) and value not in known}
-        if ignored_value in values:
-            ignored += int(np.count_nonzero(slab == ignored_value))
         if not wrong:
             same = all(code[int(value)] == value for value in values)
             labels[done : done + len(slab)] = slab if same else code[slab.astype(np.uint8)]
@@ -195,11 +197,6 @@ def _read_label_values(
         raise ValueError(
             f"{path}: holds label values {', '.join(f'{v:g}' for v in sorted(wrong)[:5])}; expected whole numbers "
             f"{span}. Correct the file, or name the missing structures in dataset.json"
-        )
-    if ignored:
-        raise ValueError(
-            f"{path}: {ignored} voxels have the ignore label {ignored_value}, so nothing is known about them; expected "
-            "every voxel to be labelled. Complete the labels, or list the scan without its labels for pre-training"
         )
     return to_canonical(labels, scan.affine)
 

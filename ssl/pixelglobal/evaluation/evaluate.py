@@ -14,7 +14,7 @@ import torch
 from pixelglobal.config.schema import Config
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.store import Store
-from pixelglobal.data.volumes import write_labels
+from pixelglobal.data.volumes import UNKNOWN_LABEL, write_labels
 from pixelglobal.evaluation.calibration import Reliability, calibration_of, reliability_figure, write_reliability
 from pixelglobal.evaluation.components import largest_components
 from pixelglobal.evaluation.ensemble import Ensemble, Segmentation
@@ -153,8 +153,8 @@ def _calibration(
     """Measures and bins of one scan. What the model does not know is background to it."""
     assert segmentation.uncertainty is not None
     reference = np.where(np.isin(scan.stored_labels, number_of), scan.stored_labels, 0)
-    judged = np.array([True, *scan.contoured])
-    return calibration_of(stored, reference, segmentation.confidence, segmentation.uncertainty, judged[stored])
+    known = np.array([True, *scan.contoured])[stored] & (scan.stored_labels != UNKNOWN_LABEL)
+    return calibration_of(stored, reference, segmentation.confidence, segmentation.uncertainty, known)
 
 
 def refuse_leakage(store: Store, cases: Sequence[str], seen: Mapping[str, str], what: str) -> None:

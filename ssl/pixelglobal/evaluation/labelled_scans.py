@@ -16,7 +16,7 @@ from pixelglobal.config.schema import Config
 from pixelglobal.data.cohorts import Cohort
 from pixelglobal.data.store import Store
 from pixelglobal.data.stored_grid import StoredGrid, crop_or_pad, resample_labels
-from pixelglobal.data.volumes import read_labels
+from pixelglobal.data.volumes import UNKNOWN_LABEL, read_labels
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,11 @@ def scans_of_store(store: Store, cases: Sequence[str]) -> LabelledScans:
     def read(case: str) -> LabelledScan:
         batch = store.read_case(case)
         labels, spacing_mm, affine = read_labels(store.label_path(case))
+        stored_labels = batch.label.numpy()
+        if batch.certainty is not None:
+            stored_labels = np.where(batch.certainty.numpy() == 0, UNKNOWN_LABEL, stored_labels).astype(np.uint8)
         return LabelledScan(
-            case, str(facts.loc[case, "patient"]), batch.image_hu.numpy(), batch.label.numpy(), labels, spacing_mm,
+            case, str(facts.loc[case, "patient"]), batch.image_hu.numpy(), stored_labels, labels, spacing_mm,
             affine, tuple(store.contoured(case)), str(facts.loc[case, "sha256"]),
         )  # fmt: skip
 
@@ -74,7 +77,7 @@ def scans_of_folder(folder: Path, cohort: Cohort, grid: StoredGrid, config: Conf
         n = len(cohort.structures)
         scan = cohort.load(by_name[name], cohort.code, config.prepare.channel)
         assert scan.labels is not None
-        present = np.bincount(scan.labels.ravel(), minlength=n + 1)[1:] > 0
+        present = np.bincount(scan.labels.ravel(), minlength=n + 1)[1 : n + 1] > 0
         looked_for = scan.looked_for or (True,) * n
         resampled = resample_labels(scan.labels, scan.spacing_mm, grid.in_plane_spacing_mm)
         return LabelledScan(

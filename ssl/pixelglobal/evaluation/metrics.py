@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from pixelglobal.config.tolerance import Tolerance, tolerances_mm
+from pixelglobal.data.volumes import UNKNOWN_LABEL
 from pixelglobal.evaluation.lesions import is_lesion, score_lesions
 
 Spacing = Sequence[float]
@@ -79,7 +80,8 @@ def score_case(
 
     First one row per structure for each slice where reference or prediction has it (2-D metrics; slices with neither
     are implied), then one per structure with slice_index -1 (3-D metrics). A structure that was not contoured has one
-    3-D row with NaN metrics and contoured False, and no slices. structures[i] has label i + 1. tolerance_mm: of the
+    3-D row with NaN metrics and contoured False, and no slices. What is predicted at unknown voxels of the reference
+    (UNKNOWN_LABEL) does not count. structures[i] has label i + 1. tolerance_mm: of the
     surface Dice, one for all structures or one for each. Where a structure is made of lesions by its name, the 3-D rows
     also count them (`lesions.score_lesions`). Raises ValueError for unequal shapes and a structure without a tolerance.
 
@@ -92,6 +94,8 @@ def score_case(
     if predicted.shape != reference.shape or predicted.ndim != 3:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} must be volumes of one shape")
     tolerances = tolerances_mm(tolerance_mm, structures)
+    if (unknown := reference == UNKNOWN_LABEL).any():
+        predicted = np.where(unknown, 0, predicted)
     rows: list[dict[str, object]] = []
     shape, nothing = predicted.shape, (slice(0, 0),) * 3
     boxes = [find_objects(labels, max_label=len(structures)) for labels in (predicted, reference)]

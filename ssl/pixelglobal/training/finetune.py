@@ -130,10 +130,11 @@ def validation_dice(
     values = []
     for batch in validation.values():
         predicted = predict_labels(model, batch.image_hu, scale, config, device)
+        known = torch.ones_like(batch.label, dtype=torch.bool) if batch.certainty is None else batch.certainty > 0
         for c in range(1, batch.contoured.shape[1]):
             if not batch.contoured[0, c]:
                 continue
-            p, r = predicted == c, batch.label == c
+            p, r = (predicted == c) & known, batch.label == c
             size = int(p.sum()) + int(r.sum())
             if size:
                 values.append(2 * int((p & r).sum()) / size)

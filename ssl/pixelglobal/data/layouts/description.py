@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pixelglobal.data.cohorts import Case, Cohort, LabelCode, in_order
+from pixelglobal.data.volumes import UNKNOWN_LABEL
 from pixelglobal.files import read_json_object
 
-MOST_STRUCTURES = 255  # labels are stored in one byte
+MOST_STRUCTURES = UNKNOWN_LABEL - 1  # labels are stored in one byte
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def label_code(labels: Any, regions_order: Any, path: Path) -> LabelCode:
         raise ValueError(f"{path}: labels have the value {twice[0]} twice; expected a value of its own for each")
     if ordered and ordered[0][0] != 0:
         raise ValueError(f"{path}: labels have no value 0; expected it for the background")
-    highest = max([ignored or 0, *(value for value, _ in ordered)])
-    if highest > MOST_STRUCTURES:
+    highest = max([value for value, _ in ordered], default=0)
+    if highest > MOST_STRUCTURES or (ignored or 0) > UNKNOWN_LABEL:
+        highest = max(highest, ignored or 0)
         raise ValueError(f"{path}: labels have the value {highest}; expected values up to {MOST_STRUCTURES}")
     known = [(value, name) for value, name in ordered if value]
     return LabelCode(tuple(name for _, name in known), tuple(value for value, _ in known), ignored)

@@ -44,7 +44,7 @@ def read(folder: Path, settings: Prepare) -> Cohort:
     structures = tuple(roi_names) if roi_names else tuple(sorted(found))
     if len(structures) > 255:
         raise ValueError(
-            f"{folder}: the structure sets name {len(structures)} ROIs; name up to 255 by prepare.roi_names=names.json"
+            f"{folder}: the structure sets name {len(structures)} ROIs; name up to 254 by prepare.roi_names=names.json"
         )
     cases = in_order(_cases(export))
     others = [f"{count} files of the modality {name} are not read" for name, count in sorted(export.ignored.items())]

@@ -32,7 +32,7 @@ def read(folder: Path, settings: Prepare) -> Cohort:
     if unknown := sorted(set(structures) - found):
         raise ValueError(f"{folder}: prepare.structures names {', '.join(unknown[:5])}; no scan has such a mask file")
     if len(structures) > 255:
-        raise ValueError(f"{folder}: has masks of {len(structures)} structures; choose up to 255 by prepare.structures")
+        raise ValueError(f"{folder}: has masks of {len(structures)} structures; choose up to 254 by prepare.structures")
     cases = in_order(
         Case(
             scan.parent.name,
