@@ -28,9 +28,7 @@ def fixed(volume: Volume, fixes: Collection[str]) -> Volume:
         volume = on_straight_axes(volume, (volume.spacing_mm[0], finest, finest))
         volume = _remark(volume, f"axial slices of {finest:.3g} mm were interpolated from sagittal or coronal ones")
     elif "resample" in fixes and "sheared" in seen:
-        x, y, z = np.abs(
-            np.diag(volume.affine)[:3]
-        )  # of neighbours along the patient's axes, not along the sheared ones
+        x, y, z = np.abs(np.diag(volume.affine)[:3])  # along the patient's axes, not along the sheared ones
         volume = on_straight_axes(volume, (float(z), float(y), float(x)))
         volume = _remark(volume, "the scan was interpolated on axes at right angles")
     return volume
