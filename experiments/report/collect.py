@@ -13,7 +13,7 @@ from experiments.report.figures import Curve, Overlay
 from experiments.report.uncertainty import UncertaintyPicture
 from experiments.runner.pipeline import Pipeline
 from experiments.runner.run_list import flat_settings
-from experiments.studies.verdict import primary_endpoint
+from experiments.studies.verdict import average_of_run
 from pixelglobal.data.volumes import read_labels
 from pixelglobal.devices import default_device
 from pixelglobal.evaluation.uncertainty_maps import uncertainty_maps
@@ -126,7 +126,7 @@ def run_table(pipelines: Sequence[Pipeline]) -> list[dict[str, Any]]:
             rows = pd.read_parquet(pipeline.rows)
             commit = json.loads((pipeline.evaluate.folder / "environment.json").read_text())["commit"]
             record["commit"] = commit if commit.startswith("source-") else commit[:7]
-            record["mean DSC (%)"] = f"{primary_endpoint(rows).mean(pipeline.run.method, None):.2f}"
+            record["mean DSC (%)"] = f"{average_of_run(rows):.2f}"
         for stage in (pipeline.pretrain, pipeline.finetune, pipeline.evaluate):
             if stage is not None:
                 record[f"{stage.kind} (s)"] = f"{stage.seconds:.0f}" if stage.is_complete else ""

@@ -23,7 +23,7 @@ from experiments.runner.execution import finetune_and_evaluate_once, pretrain_on
 from experiments.runner.follow import following
 from experiments.runner.pipeline import Pipeline, pipeline_of
 from experiments.studies.study import StudyRun
-from experiments.studies.verdict import primary_endpoint
+from experiments.studies.verdict import average_of_run
 from pixelglobal.cluster.resources import gpus_each, start_ray, trials_at_once
 from pixelglobal.config.overrides import from_dict
 from pixelglobal.data.store import Store
@@ -125,7 +125,7 @@ def _report_epoch(metrics: Mapping[str, float]) -> None:
 
 def _test_dice(pipeline: Pipeline) -> float:
     """The average 3-D Dice as tables print it, as a fraction."""
-    return primary_endpoint(pd.read_parquet(pipeline.rows)).mean(pipeline.run.method, None) / 100
+    return average_of_run(pd.read_parquet(pipeline.rows)) / 100
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,13 @@ def primary_endpoint(rows: pd.DataFrame) -> ScoreTable:
     return score_table(owed.volumes, metric_of("dice"), methods, structures)
 
 
+def average_of_run(rows: pd.DataFrame) -> float:
+    """The average DSC (%) of the one run that rows are of, whatever the study that made them calls its method."""
+    table = primary_endpoint(rows)
+    [method] = table.values
+    return table.mean(method, None)
+
+
 def _tested(table: ScoreTable, contrast: Contrast) -> ContrastResult:
     seeds = shared_seeds(table, contrast)
     results = compared_with_all(table, contrast.method, seeds, None)

@@ -47,9 +47,8 @@ def test_several_cohorts_have_a_table_each(phantom_folder, tiny, store, tmp_path
     words += ["--seeds", "0", "--methods", "random", *TINY, "finetune.epochs=1"]
     answer = experiments("run", *words)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert (
-        len(list((tmp_path / "out/comparison/tables").glob("table_*.md"))) == 3 * 6
-    )  # of 4 metrics, slices and contrasts
+    # Of each cohort 4 metrics, slices, contrasts and calibration; and the cohorts side by side.
+    assert len(list((tmp_path / "out/comparison/tables").glob("table_*.md"))) == 3 * 7 + 1
     cohorts = {"Phantom store", "Phantom second", "Phantom third"}
     assert set(pd.read_parquet(tmp_path / "out/comparison/rows.parquet")["cohort"]) == cohorts
     assert len(list((tmp_path / "out").glob("stages/finetune-*"))) == 2  # of the same scans and split: one for both
