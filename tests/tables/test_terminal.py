@@ -1,10 +1,12 @@
 """Tables in a terminal: at every usual width each word is there in full, and no line is wider than the terminal."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from pixelglobal.tables.comparison import comparison_table
+from pixelglobal.tables.table import Table
 from pixelglobal.tables.terminal import for_terminal
 from tests.support import rows_of, wave
 
@@ -38,3 +40,15 @@ def test_a_wide_terminal_has_the_shape_of_the_paper(table):
     header = next(line for line in lines if "metric" in line)
     places = [header.index(name) for name in ("LeftParotidGland", "Brainstem", "Larynx", "Average")]
     assert np.all(np.diff(places) > 0)
+
+
+def test_a_narrow_table_that_is_not_of_structures_keeps_its_cells_in_one_line():
+    columns = ["method", "over", "gain", "95 % interval", "corrected p", "runs", "patients"]
+    line = ["full_matched", "random (primary)", "+1.81", "-1.53 to +5.15", "0.183", "12 from 4 pre-trainings", "24"]
+    table = Table("What is tested", "", (), pd.DataFrame([line], columns=columns), pd.DataFrame(), frozenset())
+    console = Console(width=60, record=True, force_terminal=False)
+    console.print(for_terminal(table, 60))
+    lines = [one.split() for one in console.export_text().splitlines() if one.strip()]
+    assert ["95", "%", "interval", "-1.53", "to", "+5.15"] in lines
+    assert ["over", "random", "(primary)"] in lines
+    assert not any("structure" in one for one in lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -26,26 +26,37 @@ def for_terminal(table: Table, width: int) -> Group:
     if sum(max(map(cell_len, column)) + GAP for column in zip(head, *lines, strict=True)) <= width:
         grids = [_grid(head, lines, marked, left=2)]
     else:
-        grids = [_turned(head, lines, marked, rows) for rows in _groups(lines, max(map(cell_len, head)), width)]
+        fold = _stacked if head[1] == "metric" else str  # other tables have few lines, so that there is room
+        groups = _groups(lines, max(map(cell_len, head)), width, fold)
+        grids = [_turned(head, lines, marked, rows, fold) for rows in groups]
     title = Text.assemble((f"{one_line(table.title)}. ", "bold"), one_line(table.caption))
     return Group(title, *grids, *(Text(f"- {one_line(line)}", style="dim") for line in table.metric_card))
 
 
-def _turned(head: list[str], lines: list[list[str]], marked: set[tuple[int, int]], rows: Sequence[int]) -> Grid:
-    """A column for each given line of the table, a line for each structure."""
-    names = ["structure", *(_stacked(f"{_method(lines, i)} {lines[i][1]}") for i in rows)]
-    body = [[head[j], *(_stacked(lines[i][j]) for i in rows)] for j in range(2, len(head))]
-    bold = {(j - 2, rows.index(i) + 1) for i, j in marked if i in rows}
+def _turned(
+    head: list[str],
+    lines: list[list[str]],
+    marked: set[tuple[int, int]],
+    rows: Sequence[int],
+    fold: Callable[[str], str],
+) -> Grid:
+    """A column for each given line of the table, a line for each structure, or for what else its columns are."""
+    of_structures = head[1] == "metric"  # which belongs to the names of the lines
+    first = 2 if of_structures else 1
+    heads = [f"{_method(lines, i)} {lines[i][1]}" if of_structures else _method(lines, i) for i in rows]
+    names = ["structure" if of_structures else "", *map(fold, heads)]
+    body = [[head[j], *(fold(lines[i][j]) for i in rows)] for j in range(first, len(head))]
+    bold = {(j - first, rows.index(i) + 1) for i, j in marked if i in rows}
     return _grid(names, body, bold, left=1)
 
 
-def _groups(lines: list[list[str]], first: int, width: int) -> list[list[int]]:
+def _groups(lines: list[list[str]], first: int, width: int, fold: Callable[[str], str]) -> list[list[int]]:
     """The table's lines in groups that fit side by side; the lines of one method stay together."""
     groups: list[list[int]] = [[]]
     used = first + GAP
     for method in dict.fromkeys(_method(lines, i) for i in range(len(lines))):
         own = [i for i in range(len(lines)) if _method(lines, i) == method]
-        words = [[w for text in [method, *lines[i][1:]] for w in _stacked(text).splitlines()] for i in own]
+        words = [[w for text in [method, *lines[i][1:]] for w in fold(text).splitlines()] for i in own]
         wide = sum(max(map(cell_len, column)) + GAP for column in words)
         if groups[-1] and used + wide > width:
             groups.append([])
