@@ -1,4 +1,4 @@
-# make demo       run the whole way on a synthetic cohort; about 6 minutes on 2 CPU cores
+# make demo       run the whole way on a synthetic cohort; about 3 minutes on 2 CPU cores, after its install
 # make test       ruff, mypy, and all tests but those of `make slow` and `make gpu`; what CI runs
 # make fast       the tests that need no Ray cluster and no real CT either, as `pytest` alone runs them
 # make check      ruff and mypy alone
