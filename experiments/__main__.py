@@ -27,22 +27,7 @@ from experiments.runner.results import publish, refuse_other_versions
 from experiments.runner.run_list import read_run_lists, write_run_list
 from experiments.runner.stages import check_writable
 from experiments.runner.tune import run_all
-from experiments.selection import (
-    Fractions,
-    Methods,
-    Out,
-    Overrides,
-    Preset,
-    PretrainStores,
-    Request,
-    Seeds,
-    Selection,
-    Stores,
-    StudyName,
-    TestStores,
-    refuse_leakage,
-    select,
-)
+from experiments.selection import Overrides, Request, Selection, of_a_study, refuse_leakage, select
 from pixelglobal.cluster.resources import start_ray, trials_at_once
 from pixelglobal.config.overrides import resolve
 from pixelglobal.data.phantom import make_phantom_cohort
@@ -55,21 +40,13 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 console = Console()
 
-RUNS, STORES = Path("runs"), [Path("store")]
+RUNS = Path("runs")
 
 
 @app.command()
+@of_a_study
 def plan(
-    study: StudyName,
-    overrides: Overrides = None,
-    store: Stores = None,
-    out: Out = RUNS,
-    preset: Preset = "small",
-    seeds: Seeds = "0,1,2",
-    methods: Methods = None,
-    fractions: Fractions = None,
-    pretrain_store: PretrainStores = None,
-    test_store: TestStores = None,
+    request: Request,
     price_per_hour: Annotated[
         float | None, typer.Option(help="The price of a GPU for an hour, or of a CPU core without one.")
     ] = None,
@@ -79,26 +56,13 @@ def plan(
     gain: Annotated[float, typer.Option(help="The gain in DSC points that the study should be able to show.")] = 2.0,
 ) -> None:
     """Print what a study will compute, what is finished, and what the rest will cost, without training anything."""
-    selection = _selected(
-        Request(
-            study,
-            overrides or (),
-            store or STORES,
-            out,
-            preset,
-            seeds,
-            methods,
-            fractions,
-            pretrain_store or (),
-            test_store or (),
-        )
-    )
+    selection = _selected(request)
     refuse_leakage(selection)
     for one in selection.studies:
         console.print(f"{one.title}. {one.question} {one.cost}", soft_wrap=True, highlight=False, markup=False)
     console.print("measuring a few steps of trainings that were never run here ..." if calibrate else "", style="dim")
-    made = make_plan(selection.all_pipelines, out, calibrate=calibrate)
-    made.save(out / "plans" / f"{study}.json")
+    made = make_plan(selection.all_pipelines, request.out, calibrate=calibrate)
+    made.save(request.out / "plans" / f"{request.study}.json")
     show_plan(made, console, price_per_hour)
     for one in selection.studies:
         for sentence in sample_size_sentences(one, selection.pipelines[one.name], gain):
@@ -106,111 +70,45 @@ def plan(
 
 
 @app.command()
-def register(
-    study: StudyName,
-    overrides: Overrides = None,
-    store: Stores = None,
-    out: Out = RUNS,
-    preset: Preset = "small",
-    seeds: Seeds = "0,1,2",
-    methods: Methods = None,
-    fractions: Fractions = None,
-    pretrain_store: PretrainStores = None,
-    test_store: TestStores = None,
-) -> None:
+@of_a_study
+def register(request: Request) -> None:
     """Fix what a study will compare and what will decide, before anything is trained.
 
     The report then says whether the study was done as registered.
     """
-    selection = _selected(
-        Request(
-            study,
-            overrides or (),
-            store or STORES,
-            out,
-            preset,
-            seeds,
-            methods,
-            fractions,
-            pretrain_store or (),
-            test_store or (),
-        )
-    )
+    selection = _selected(request)
     refuse_leakage(selection)
     for one in selection.studies:
-        path = registration.register(one, selection.pipelines[one.name], out)
+        path = registration.register(one, selection.pipelines[one.name], request.out)
         console.print(f"{one.title}. {one.criterion}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"registered in {path.resolve()}", soft_wrap=True, highlight=False)
 
 
 @app.command()
-def run(
-    study: StudyName,
-    overrides: Overrides = None,
-    store: Stores = None,
-    out: Out = RUNS,
-    preset: Preset = "small",
-    seeds: Seeds = "0,1,2",
-    methods: Methods = None,
-    fractions: Fractions = None,
-    pretrain_store: PretrainStores = None,
-    test_store: TestStores = None,
-) -> None:
+@of_a_study
+def run(request: Request) -> None:
     """Run what is not finished of a study, then write its report and print its verdict."""
-    selection = _selected(
-        Request(
-            study,
-            overrides or (),
-            store or STORES,
-            out,
-            preset,
-            seeds,
-            methods,
-            fractions,
-            pretrain_store or (),
-            test_store or (),
-        )
-    )
+    selection = _selected(request)
     pipelines, config = selection.all_pipelines, selection.config
     for one in selection.studies:
-        write_run_list(one, selection.pipelines[one.name], out)
+        write_run_list(one, selection.pipelines[one.name], request.out)
     if not all(pipeline.evaluate.is_complete for pipeline in pipelines):
         refuse_leakage(selection)
         at_once = trials_at_once(config, config.cluster.finetune_workers, start_ray([FOLDER]))
         with shown(pipelines, console, at_once):
-            run_all([pipeline.run for pipeline in pipelines], out)
+            run_all([pipeline.run for pipeline in pipelines], request.out)
     _write_reports(selection)
     if any(not pipeline.evaluate.is_complete for pipeline in pipelines):
         raise typer.Exit(1)
 
 
 @app.command()
+@of_a_study
 def status(
-    study: StudyName,
-    overrides: Overrides = None,
-    store: Stores = None,
-    out: Out = RUNS,
-    preset: Preset = "small",
-    seeds: Seeds = "0,1,2",
-    methods: Methods = None,
-    fractions: Fractions = None,
-    pretrain_store: PretrainStores = None,
-    test_store: TestStores = None,
+    request: Request,
     watch: Annotated[bool, typer.Option(help="Look again every 5 seconds until all is done or failed.")] = False,
 ) -> None:
     """Print what each run of a study is doing, the best score so far, the time left, and why runs failed."""
-    request = Request(
-        study,
-        overrides or (),
-        store or STORES,
-        out,
-        preset,
-        seeds,
-        methods,
-        fractions,
-        pretrain_store or (),
-        test_store or (),
-    )
     pipelines = _selected(request, to_write=False).all_pipelines
     while True:
         if watch:
@@ -227,35 +125,10 @@ def status(
 
 
 @app.command()
-def report(
-    study: StudyName,
-    overrides: Overrides = None,
-    store: Stores = None,
-    out: Out = RUNS,
-    preset: Preset = "small",
-    seeds: Seeds = "0,1,2",
-    methods: Methods = None,
-    fractions: Fractions = None,
-    pretrain_store: PretrainStores = None,
-    test_store: TestStores = None,
-) -> None:
+@of_a_study
+def report(request: Request) -> None:
     """Write the report of a study from the runs that are finished, and print its verdict."""
-    _write_reports(
-        _selected(
-            Request(
-                study,
-                overrides or (),
-                store or STORES,
-                out,
-                preset,
-                seeds,
-                methods,
-                fractions,
-                pretrain_store or (),
-                test_store or (),
-            )
-        )
-    )
+    _write_reports(_selected(request))
 
 
 @app.command()

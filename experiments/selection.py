@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +21,7 @@ from pixelglobal.data.pool import refuse_different_preparation
 from pixelglobal.data.store import Store
 from pixelglobal.training.pretrain import pretraining_cases
 
-# The parameters that plan, run, status and report have in common.
+# The parameters that plan, register, run, status and report have in common.
 StudyName = Annotated[str, typer.Argument(help=f"One of: {', '.join(STUDIES)}, all.")]
 Overrides = Annotated[
     list[str] | None,
@@ -72,6 +73,40 @@ class Request:
     fractions: str | None = None
     pretrain_stores: Sequence[Path] = ()
     test_stores: Sequence[Path] = ()
+
+
+def request_of(
+    study: StudyName,
+    overrides: Overrides = None,
+    store: Stores = None,
+    out: Out = Path("runs"),
+    preset: Preset = "small",
+    seeds: Seeds = "0,1,2",
+    methods: Methods = None,
+    fractions: Fractions = None,
+    pretrain_store: PretrainStores = None,
+    test_store: TestStores = None,
+) -> Request:
+    """The parameters that the commands of a study share, as one request."""
+    return Request(
+        study, overrides or (), store or (Path("store"),), out, preset, seeds, methods, fractions,
+        pretrain_store or (), test_store or (),
+    )  # fmt: skip
+
+
+def of_a_study(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes a Request, and perhaps more, the parameters of `request_of` in its place."""
+    shared = inspect.signature(request_of, eval_str=True).parameters
+    _, *others = inspect.signature(command, eval_str=True).parameters.values()
+
+    def called(**words: Any) -> None:
+        command(request_of(**{name: words.pop(name) for name in shared}), **words)
+
+    parameters = [*shared.values(), *others]
+    called.__name__, called.__doc__, called.__module__ = command.__name__, command.__doc__, command.__module__
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
 
 
 @dataclass(frozen=True)
