@@ -3,7 +3,6 @@
 import json
 import shutil
 import warnings
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -16,22 +15,11 @@ from experiments.runner.stages import Stage
 from pixelglobal.data.store import Store
 from pixelglobal.tables.read_rows import read_rows
 from pixelglobal.training.checkpoints import newest_intact_state, read_model, save_model, save_training_state
+from tests.fuzz import JSON, refused_by_name
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-LEAF = st.none() | st.booleans() | st.integers(-9, 999) | st.floats() | st.sampled_from(["a", "phantom_000", "", "\0"])
-JSON = st.recursive(LEAF, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.sampled_from("ab"), v, max_size=3))
-
-
-@contextmanager
-def refused_by_name(*names):
-    """What is inside ends well, or with a ValueError that has one of these names in it; any other error fails."""
-    try:
-        yield
-    except ValueError as error:
-        if not any(str(name) in str(error) for name in names):
-            raise AssertionError(f"names no file: {error}") from error
 
 
 def changed(content, changes):

@@ -3,7 +3,6 @@
 import gzip
 import json
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -17,24 +16,13 @@ from pixelglobal.data.cohorts import Case
 from pixelglobal.data.layouts import read_cohort
 from pixelglobal.data.splits import read_splits
 from pixelglobal.data.volumes import read_volume
+from tests.fuzz import JSON, refused_by_name
 
 pytestmark = pytest.mark.slow
 
 
-@contextmanager
-def refused_by_name(*names):
-    """What is inside ends well, or with a ValueError that has one of these names in it; any other error fails."""
-    try:
-        yield
-    except ValueError as error:
-        if not any(str(name) in str(error) for name in names):
-            raise AssertionError(f"names no file: {error}") from error
-
-
 EXAMPLES = settings(max_examples=2000, deadline=None)
 
-LEAF = st.none() | st.booleans() | st.integers(-9, 999) | st.floats() | st.sampled_from(["a", "b", "0", "1", "-1", ""])
-JSON = st.recursive(LEAF, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.sampled_from("ab01"), v, max_size=3))
 LABELS = st.dictionaries(st.sampled_from(["background", "a", "b", "ignore", "0", "1"]), JSON, max_size=4)
 SCANS = st.lists(
     st.sampled_from(["a.nii.gz", "b.nii.gz"]) | st.fixed_dictionaries({"image": JSON, "label": JSON}) | JSON
