@@ -21,19 +21,7 @@ from pixelglobal.cli import app
 from pixelglobal.data.store import Store
 from tests.support import TINY
 
-FUNCTIONS = (
-    "compare",
-    "evaluate",
-    "export",
-    "finetune",
-    "inspect",
-    "load_model",
-    "predict",
-    "prepare",
-    "pretrain",
-    "score",
-    "suggest",
-)
+FUNCTIONS = [name for name in api.__all__ if name.islower()]
 
 
 def example_of(function):
