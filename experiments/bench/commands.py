@@ -18,6 +18,10 @@ CropSize = Annotated[int, typer.Option(help="The side of a view in pixels.")]
 BatchSize = Annotated[int, typer.Option(help="The slices of a step.")]
 McPasses = Annotated[int, typer.Option(help="The dropout passes of the full method.")]
 Precision = Annotated[str, typer.Option(help="fp32, bf16 or fp16.")]
+Changes = Annotated[
+    list[str] | None, typer.Option(help="A setting that differs from preset small. Give it again for more.")
+]
+DevelopmentStore = Annotated[Path, typer.Option(help="A prepared store, whose test split is not read.")]
 Threads = Annotated[int | None, typer.Option(help="The number of CPU threads. Without it, all are used.")]
 
 
@@ -105,7 +109,7 @@ def data(
 
 @app.command()
 def finetuning(
-    store: Annotated[Path, typer.Option(help="A prepared store, whose test split is not read.")],
+    store: DevelopmentStore,
     rows: Annotated[
         Path, typer.Option(help="A CSV file to which every training adds its row. Its rows are not trained again.")
     ],
@@ -118,9 +122,7 @@ def finetuning(
     seeds: Annotated[int, typer.Option(help="The number of draws of labelled patients, each with its seed.")] = 5,
     patients: Annotated[int, typer.Option(help="The labelled patients of a draw.")] = 4,
     scored: Annotated[int, typer.Option(help="The development patients without labels that are scored.")] = 12,
-    setting: Annotated[
-        list[str] | None, typer.Option(help="A setting that differs from preset small. Give it again for more.")
-    ] = None,
+    setting: Changes = None,
     json: Json = None,
 ) -> None:
     """Compare recipes of fine-tuning from random weights, ours and others', on development patients."""
@@ -140,15 +142,13 @@ def finetuning(
 
 @app.command()
 def suggestion(
-    store: Annotated[Path, typer.Option(help="A prepared store, whose test split is not read.")],
+    store: DevelopmentStore,
     rows: Annotated[
         Path, typer.Option(help="A CSV file to which every draw adds its rows. Its draws are not trained again.")
     ],
     draws: Annotated[int, typer.Option(help="The number of draws of the first patients, each with its seed.")] = 10,
     steps: Annotated[int, typer.Option(help="Fine-tuning steps.")] = 300,
-    setting: Annotated[
-        list[str] | None, typer.Option(help="A setting that differs from preset small. Give it again for more.")
-    ] = None,
+    setting: Changes = None,
     json: Json = None,
 ) -> None:
     """Compare patients that `pixelglobal suggest` adds to a few labelled ones with patients at random."""
