@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jinja2
-
 from experiments.report.curves import FINETUNING, PRETRAINING, curves_data
 from experiments.report.figures import Curve
 from experiments.report.palette import DARK, LIGHT, looks
 from experiments.runner.run_list import ListedRun, read_run_lists
-from pixelglobal.files import read_json_object
+from pixelglobal.files import html_template, read_json_object
 from pixelglobal.training.runs import read_metrics
 
 SHOWN = {".html", ".svg", ".png", ".pdf", ".csv", ".md", ".tex"}  # of OUT/STUDY; weights, scans and rows are not served
@@ -99,9 +97,8 @@ def _verdicts(folder: Path) -> dict[str, dict[str, str]]:
 
 def board_page(out: Path) -> str:
     """The board's page; what it shows it asks for itself, again and again."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     vendored = (TEMPLATES / "vendor" / "plot.min.js").read_text()
-    return environment.get_template("board.html.j2").render(out=str(out), vendored=vendored)
+    return html_template(TEMPLATES / "board.html.j2").render(out=str(out), vendored=vendored)
 
 
 class Handler(SimpleHTTPRequestHandler):

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import jinja2
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from experiments.report.figures import INK, svg
 from experiments.report.palette import DARK, LIGHT, looks, method_words
-from pixelglobal.files import write_file
+from pixelglobal.files import html_template, write_file
 from pixelglobal.tables.results_table import ResultsTable
 from pixelglobal.tables.table import Table
 
@@ -85,13 +84,6 @@ def write_report(report: Report, out: Path) -> Path:
         raise ValueError(f"the pictures' names {', '.join(names)} must differ, since they name files")
     known = looks(report.methods)
     numbers = iter(range(1, 1_000))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     results = [
         {"name": name or "Results", "tables": [_write_results(table, out / "tables", numbers) for table in tables]}
         for name, tables in report.results.items()
@@ -99,7 +91,7 @@ def write_report(report: Report, out: Path) -> Path:
     tables = [_write_table(table, out / "tables", next(numbers), report.runs) for table in report.tables]
     cases_after = next((p.name for p in report.pictures if p.name.startswith("patients")), "")
     with_plots = any(picture.plot for picture in drawn)
-    page = environment.get_template("report.html.j2").render(
+    page = html_template(TEMPLATES / "report.html.j2").render(
         report=report,
         contents=_contents(report, cases_after),
         lead=[_write_picture(picture, out / "figures") for picture in report.lead],

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 
 from pixelglobal.data.checks.kinds import KINDS, ORDER, Suspect
-from pixelglobal.files import write_file
+from pixelglobal.files import html_template, write_file
 from pixelglobal.inspection.inspection import Inspection
 from pixelglobal.inspection.pictures import histograms, spacings, thumbnail
 
@@ -49,14 +48,7 @@ def write_page(inspections: Sequence[Inspection], path: Path) -> Path:
     cards = sorted((card for one in inspections for card in _cards(one)), key=lambda card: card.rank)
     shown = cards[:MOST_PICTURES]
     pictures = [_picture(card) for card in shown]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html.j2").render(
+    page = html_template(TEMPLATES / "page.html.j2").render(
         inspections=inspections,
         kinds=KINDS,
         census=_census(inspections),
