@@ -61,6 +61,8 @@ def test_split_files(tmp_path):
     for change, message in (
         ({"train": ["c9_9"]}, "names 1 cases that the cohort does not have: c9_9"),
         ({"test": None}, "the list 'test' is missing"),
+        ({"test": [7, None]}, r"'test' is \[7, None\]; expected a list of names of cases"),
+        ({"pretrain": "all"}, "'pretrain' is all; expected a list of names of cases"),
         ({"validation": []}, "of the lists 'train' and 'validation' one is empty"),
         ({"validation": ["c0_1"]}, "1 with the same patient are in both train and validation: c0_0 and c0_1"),
         ({"pretrain_pool": ["c2_0"]}, "in both pretrain and test"),

@@ -79,7 +79,7 @@ def test_a_tilted_gantry_keeps_its_spacing_and_its_affine(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("row", [[0, 0, 0, 0], [np.nan, 0, 0, 0], [0, 1.1, 0, 0]])
+@pytest.mark.parametrize("row", [[0, 0, 0, 0], [np.nan, 0, 0, 0], [0, 1.1, 0, 0], [1, 0, 1e20, 0]])
 def test_a_header_that_gives_voxels_no_place(tmp_path, row):
     image = nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), AFFINE)
     image.header.set_sform(AFFINE, code=1)
@@ -101,6 +101,15 @@ def test_a_header_without_an_orientation(tmp_path):
     image.header["qform_code"] = 1
     nib.save(image, tmp_path / "b.nii.gz")
     assert read(tmp_path / "b.nii.gz").image_hu.shape == SHAPE_XYZ[::-1]
+
+
+def test_a_header_with_a_negative_size(tmp_path):
+    path = save(tmp_path / "a.nii", np.zeros(SHAPE_XYZ, np.int16))
+    raw = bytearray(path.read_bytes())
+    raw[42:44] = np.array([-5], "<i2").tobytes()  # dim[1] of the NIfTI-1 header
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"a\.nii: has shape \(-5, 6, 4\) and so no voxels; expected a 3-D scan"):
+        read(path)
 
 
 def test_a_scan_without_voxels(tmp_path):

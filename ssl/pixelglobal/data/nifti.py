@@ -69,7 +69,7 @@ def open_nifti(path: Path, channel: int | None) -> RawScan:
 
 def chosen_volume(path: Path, shape: tuple[int, ...], channel: int | None) -> int:
     """Which volume of a file is read: 0 of a 3-D file, `channel` of a 4-D file. Raises Unusable for any other."""
-    if 0 in shape:
+    if min(shape, default=0) < 1:  # a damaged header may have a negative size
         raise Unusable(f"{path}: has shape {shape} and so no voxels; expected a 3-D scan. Export it again")
     if len(shape) == 3:
         return 0

@@ -122,6 +122,10 @@ def read_splits(path: Path, cases: Sequence[Case]) -> Splits:
     for name in ("train", "validation", "test"):
         if not isinstance(lists.get(name), list):
             raise ValueError(f"{path}: the list {name!r} is missing; expected train, validation and test, [] for none")
+    for name in Splits.__dataclass_fields__.keys() | {"pretrain_pool"}:
+        value = lists.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(case, str) for case in value):
+            raise ValueError(f"{path}: {name!r} is {str(value)[:80]}; expected a list of names of cases")
     if bool(lists["train"]) != bool(lists["validation"]):
         raise ValueError(
             f"{path}: of the lists 'train' and 'validation' one is empty; expected both, since fine-tuning stops early "

@@ -252,7 +252,8 @@ def _damaged(path: Path, error: Exception) -> ValueError:
 
 
 def _require_a_place_for_every_voxel(path: Path, affine: np.ndarray) -> None:
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    flat = not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9
+    if flat or np.isnan(nib.orientations.io_orientation(affine)).any():  # an axis is lost beside a much longer one
         raise Unusable(
             f"{path}: its header's affine {affine[:3].tolist()} gives voxels no size or no place; expected a spacing "
             "in mm along three directions. Convert the scan from its source again"
