@@ -122,11 +122,7 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
             *([] if leaked else [leakage]),
         ],
         warnings=warnings,
-        facts={
-            "the study": {"unit of analysis": study.unit_of_analysis, "cost": study.cost},
-            **_estimate(study, pipelines, folder.parent),
-            **environment_of(pipelines),
-        },
+        facts=_facts(study, pipelines, folder.parent),
         methods=list(methods),
         behind={**behind_rows(cohorts), "runs": runs_behind(pipelines)},
         paper={
@@ -140,6 +136,11 @@ def report_study(study: Study, pipelines: Sequence[Pipeline], folder: Path) -> S
     write_run_list(study, pipelines, folder.parent)
     write_ro_crate(study, pipelines, folder, {cohort: str(verdict) for cohort, verdict in verdicts.items()})
     return StudyReport(page, tuple(tables), verdicts, tuple(warnings))
+
+
+def _facts(study: Study, pipelines: Sequence[Pipeline], out: Path) -> dict[str, Any]:
+    about = {"unit of analysis": study.unit_of_analysis, "cost": study.cost}
+    return {"the study": about, **_estimate(study, pipelines, out), **environment_of(pipelines)}
 
 
 def _with_ceiling(tables: Sequence[ResultsTable], pipelines: Sequence[Pipeline]) -> list[ResultsTable]:

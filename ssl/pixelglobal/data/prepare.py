@@ -71,9 +71,7 @@ def prepare(
     """
     cohort_folder, root = cohort_folder.resolve(), root.resolve()  # other machines have other working directories
     cohort = leave_out(read_cohort(cohort_folder, settings), settings.leave_out)
-    ids = KEPT
-    if not settings.keep_ids:
-        ids = ids_beside(cohort_folder, Path(settings.id_map) if settings.id_map else None, cohort.cases)
+    ids = _ids(cohort_folder, cohort, settings)
     id_of = {case: ids.case(case.case) for case in cohort.cases}
     facts = _cohort_facts(cohort, settings)
     if ids is not KEPT and _letters(cohort.name) == _letters(cohort_folder.name):
@@ -86,9 +84,8 @@ def prepare(
     damaged = [id_of[case] for case in left if record_file(root, id_of[case]).is_file()]
     if before is None:
         write_digests(root, {name: digest for case in finished for name, digest in case_digests(root, case).items()})
-    done = len(cohort.cases) - len(left)
+    done = kept = len(finished)
     unusable: dict[str, str] = {}
-    kept = len(finished)
     work = partial(prepare_case, root=root, settings=settings, facts=facts, cohort=replace(cohort, cases=()), ids=ids)
     for result in map_cases(work, left):
         done += 1
@@ -114,11 +111,23 @@ def prepare(
     write_json(root / "splits.json", {**asdict(splits), "seed": settings.split_seed})
     write_json(root / "cohort.json", facts)
     write_json(root / "notes.json", {"notes": [*_notes(cohort, ids, kept), *remarks, *anew]})
-    marks = {name: digest_of(root / name) for name in MARKS if (root / name).is_file()}
-    write_digests(root, {**(read_digests(root) or {}), **marks})
+    _write_marks(root)
     store = Store.open(root)
     refuse_near_duplicates(store, settings.near_duplicate_hu)
     return Prepared(store, quarantined)
+
+
+def _write_marks(root: Path) -> None:
+    """One line of SHA256SUMS for each file, those of the whole store included."""
+    marks = {name: digest_of(root / name) for name in MARKS if (root / name).is_file()}
+    write_digests(root, {**(read_digests(root) or {}), **marks})
+
+
+def _ids(cohort_folder: Path, cohort: Cohort, settings: Prepare) -> Ids:
+    """What cases and patients are called in the store."""
+    if settings.keep_ids:
+        return KEPT
+    return ids_beside(cohort_folder, Path(settings.id_map) if settings.id_map else None, cohort.cases)
 
 
 def _notes(cohort: Cohort, ids: Ids, kept: int) -> list[str]:

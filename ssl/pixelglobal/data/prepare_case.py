@@ -49,13 +49,8 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
     Raises ValueError if the crop leaves nothing of a structure that `prepare.may_lose` does not name.
     """
     n_structures, to_mm = len(facts["structures"]), settings.in_plane_spacing_mm
-    counts = _voxels(volume.labels, n_structures)
-    drawn = volume.labels is not None
-    looked_for = volume.looked_for or (drawn,) * n_structures
-    contoured = [
-        seen and (bool(count) or facts["absent_structures"] == "absent")
-        for seen, count in zip(looked_for, counts.tolist(), strict=True)
-    ]
+    counts, drawn = _voxels(volume.labels, n_structures), volume.labels is not None
+    contoured = _contoured(volume, counts, facts["absent_structures"])
     grid = StoredGrid.of({"antialias": settings.antialias, **facts})
     rows, columns = volume.image_hu.shape[-2:]
     _refuse_impossible_sizes(volume, grid)
@@ -107,6 +102,15 @@ def store_volume(volume: Volume, *, root: Path, settings: Prepare, facts: dict[s
         record["remarks"] = list(volume.remarks)
     write_json(record_file(root, volume.case), record)
     return record
+
+
+def _contoured(volume: Volume, counts: np.ndarray, absent_structures: str) -> list[bool]:
+    """Whether somebody looked for each structure: one without a voxel may be absent, or not have been contoured."""
+    looked_for = volume.looked_for or (volume.labels is not None,) * len(counts)
+    return [
+        seen and (bool(count) or absent_structures == "absent")
+        for seen, count in zip(looked_for, counts.tolist(), strict=True)
+    ]
 
 
 def _checks(volume: Volume, names: Sequence[str], cut: Mapping[str, np.ndarray], is_ct: bool) -> dict[str, Any]:

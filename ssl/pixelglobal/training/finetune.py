@@ -68,19 +68,13 @@ def finetune(
     if (checkpoint := run.latest_checkpoint()) is not None:
         progress = load_training_state(checkpoint, {"model": start.model}, optimizer)
         scaler.load_state_dict(progress.pop("scaler"))
-    swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
     synchronized = synchronizes_batch_norms(config.cluster.sync_batch_norm, run.world_size, device)
     model = averaging_gradients(start.model, run.world_size, synchronize_batch_norms=synchronized)
-    steps = steps_per_epoch(settings, len(slices))
-    sampler = (
-        SliceSampler(slices, config)
-        if pseudo_labelled is None
-        else MixedSampler(slices, pseudo_labelled, config, run.world_size)
-    )
+    steps, sampler = steps_per_epoch(settings, len(slices)), _sampler(config, run, slices, pseudo_labelled)
+    swap = mirror_labels(store.structures, store.left_right_pairs).to(device)
     training = _Training(config, run, sampler, steps, model, optimizer, scaler, start.scale, swap)
-    labelled = [name for c, name in enumerate(store.structures, 1) if (slices.label == c).any()]
     pseudo_cases = [] if pseudo_labelled is None else pseudo_labelled.case
-    facts = _facts(config, store, start, labelled, [*train_cases, *validation_cases, *pseudo_cases])
+    facts = _facts(config, store, start, slices, [*train_cases, *validation_cases, *pseudo_cases])
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
 
@@ -105,6 +99,14 @@ def finetune(
     if run.rank == 0:
         _describe_cohort(run.folder / "model", store, [*train_cases, *validation_cases], start, device)
     return run.folder / "model"
+
+
+def _sampler(
+    config: Config, run: Run, slices: SliceBatch, pseudo_labelled: SliceBatch | None
+) -> SliceSampler | MixedSampler:
+    if pseudo_labelled is None:
+        return SliceSampler(slices, config)
+    return MixedSampler(slices, pseudo_labelled, config, run.world_size)
 
 
 def _is_over(progress: dict[str, Any], settings: Finetune) -> bool:
@@ -230,12 +232,9 @@ class _Training:
 
 
 def _facts(
-    config: Config, store: Store, start: InitialSegmenter, labelled: Sequence[str], cases: Sequence[str]
+    config: Config, store: Store, start: InitialSegmenter, slices: SliceBatch, cases: Sequence[str]
 ) -> dict[str, Any]:
-    """What model.json says of a segmenter that starts there and is trained and chosen on these cases.
-
-    labelled: the structures that the labelled slices hold.
-    """
+    """What model.json says of a segmenter that starts there, is trained on these slices and chosen on these cases."""
     rows = store.cases[store.cases["case"].isin(list(cases))]
     now = dict(zip(rows["case"], rows["sha256"], strict=True))
     before = {  # another cohort may use the same names
@@ -250,7 +249,7 @@ def _facts(
         "seed": config.seed,
         "cohort": store.name,
         "structures": list(store.structures),
-        "structures_labelled": list(labelled),
+        "structures_labelled": [name for c, name in enumerate(store.structures, 1) if (slices.label == c).any()],
         "left_right_pairs": [list(pair) for pair in store.left_right_pairs],
         "grid": store.grid.facts(),
         "scale": asdict(start.scale),

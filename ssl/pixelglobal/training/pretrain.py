@@ -58,11 +58,7 @@ def pretrain(config: Config, scans: Scans, stream: Stream, run: Run, device: tor
         scaler.load_state_dict(facts["scaler"])
         watch.resume(facts["watch"])
         first_step = facts["step"]
-    if settings.compile:
-        compile_networks(method)
-    if run.world_size > 1:
-        synchronized = synchronizes_batch_norms(config.cluster.sync_batch_norm, run.world_size, device)
-        method.distribute(sum_over_workers, synchronize_batch_norms=synchronized)
+    _compile_and_distribute(method, config, run, device)
     if run.rank == 0:
         save_config(config, run.folder / "config.json")
     log = StepLog(run, settings.log_every_steps, total_steps, settings.batch_size, scaler.is_enabled())
@@ -131,6 +127,14 @@ def pretraining_cases(config: Config, scans: Scans) -> tuple[str, ...]:
         return tuple(sorted(getattr(scans.splits, config.pretrain.cases)))
     assert isinstance(scans, Pool)
     return scans.scans
+
+
+def _compile_and_distribute(method: Method, config: Config, run: Run, device: torch.device) -> None:
+    if config.pretrain.compile:
+        compile_networks(method)
+    if run.world_size > 1:
+        synchronized = synchronizes_batch_norms(config.cluster.sync_batch_norm, run.world_size, device)
+        method.distribute(sum_over_workers, synchronize_batch_norms=synchronized)
 
 
 def _new_method(config: Config, scans: Scans, device: torch.device) -> Method:
