@@ -122,7 +122,7 @@ def test_commands_and_their_options_exist(text):
     for code in code_of(text):
         for program, group in PROGRAMS.items():
             if found := re.search(rf"(?:^|[&;] |-- ){re.escape(program)}(?= |$)(.*)", code):
-                follow(group, found.group(1), code)
+                assert problem_with(group, found.group(1)) == "", code
 
 
 def test_there_are_commands_to_check():
@@ -131,21 +131,31 @@ def test_there_are_commands_to_check():
         assert sum(re.search(rf"(?:^|[&;] |-- ){re.escape(program)} ", code) is not None for code in codes) >= least
 
 
-def follow(command, words, code):
-    """Every word of a command line up to its arguments is a command, and every option one of the last command."""
+@pytest.mark.parametrize(("words", "problem"), [
+    ("prepare SCANS STORE --layout msd", ""),
+    ("prepair SCANS STORE", "there is no command ['prepair']"),
+    ("prepare SCANS --layuot msd", "there is no option --layuot"),
+])  # fmt: skip
+def test_what_is_no_command_or_option_is_seen(words, problem):
+    assert problem_with(PROGRAMS["pixelglobal"], words) == problem
+    assert problem_with(PROGRAMS["python -m experiments"], "run nothing --store S") == "there is no study nothing"
+
+
+def problem_with(command, words):
+    """Which word of a command line, up to its arguments, is no command, or which option is none of the last command."""
     words = [word for word in shlex.split(words) if word not in ("...", "&", "|")]
     while hasattr(command, "commands") and words and words[0].islower() and words[0][0] != "-":
         names = words.pop(0).split("|")
-        assert set(names) <= set(command.commands), f"`{code}`: there is no command {names}"
+        if not set(names) <= set(command.commands):
+            return f"there is no command {names}"
         command = command.commands[names[0]]
     of_study = any(p.name == "study" and p.param_type_name == "argument" for p in command.params)
-    if of_study and words and not words[0].startswith("-"):
-        assert words[0].lower() in {*STUDIES, *OF_PAGES, "all", "name", "study", "study|all"}, (
-            f"`{code}`: no study {words[0]}"
-        )
+    studies = {*STUDIES, *OF_PAGES, "all", "name", "study", "study|all"}
+    if of_study and words and not words[0].startswith("-") and words[0].lower() not in studies:
+        return f"there is no study {words[0]}"
     known = {name for parameter in command.params for name in parameter.opts} | {"--help", "--install-completion"}
-    for word in words:
-        assert not word.startswith("--") or word.partition("=")[0] in known, f"`{code}`: there is no option {word}"
+    unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+    return f"there is no option {unknown[0]}" if unknown else ""
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -62,20 +62,22 @@ def command_of(process):
         return ""
 
 
-def pretrain_killed(config, store, tmp_path, plan):
+def pretrained_and_killed(config, store, tmp_path, plan):
+    """Pre-train in `calm` without Ray, and in `killed` with these kills; returns what was killed."""
     run_pretrain(on(config, 0), store.root, tmp_path / "calm")
     killer = Killer(tmp_path / "killed", plan)
     killer.start()
     run_pretrain(on(config, 1), store.root, tmp_path / "killed")
-    assert [word for word, _ in killer.killed] == [word for _, word in plan]
-    assert_same(tmp_path / "killed", tmp_path / "calm")
+    return [word for word, _ in killer.killed]
 
 
 @pytest.mark.cluster
 def test_a_pre_training_whose_workers_and_controller_are_killed(ray_on_two_cpus, tiny, store, tmp_path):
     """In mid-epoch, three times; what it equals is a run that Ray has not seen."""
     config = settings.with_settings(tiny, pretrain={"epochs": 2, "steps_per_epoch": 20})
-    pretrain_killed(config, store, tmp_path, [(3, WORKER), (13, CONTROLLER), (27, WORKER)])
+    killed = pretrained_and_killed(config, store, tmp_path, [(3, WORKER), (13, CONTROLLER), (27, WORKER)])
+    assert killed == [WORKER, CONTROLLER, WORKER]
+    assert_same(tmp_path / "killed", tmp_path / "calm")
 
 
 @pytest.mark.cluster
@@ -84,7 +86,9 @@ def test_a_pre_training_whose_workers_and_controller_are_killed(ray_on_two_cpus,
 def test_a_pre_training_killed_at_twenty_steps(ray_on_two_cpus, tiny, store, tmp_path, method):
     config = settings.with_settings(tiny, pretrain={"method": method, "epochs": 2, "steps_per_epoch": 60})
     moments = sorted(torch.randperm(115, generator=torch.Generator().manual_seed(0))[:5].tolist())
-    pretrain_killed(config, store, tmp_path, [(moment, WORKER) for moment in moments])
+    killed = pretrained_and_killed(config, store, tmp_path, [(moment, WORKER) for moment in moments])
+    assert killed == [WORKER] * len(moments)
+    assert_same(tmp_path / "killed", tmp_path / "calm")
 
 
 @pytest.mark.cluster
